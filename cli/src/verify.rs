@@ -1,0 +1,128 @@
+//! `cairn verify`: every byte of every file, one line a fault.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use cairnfile::{Error, Fault, OpenOptions, Report};
+use serde_json::{Map, Value as Json, json};
+
+use crate::common::{Failure, Outcome, Ui, count, each_file, escape, human, in_file, style, styled};
+
+const AFTER_HELP: &str = "\
+Exit code 1 if a file is damaged, 3 to 5 if one cannot be opened at all; the highest of all files counts.
+A file whose header or index is damaged may be mended by `cairn repair`.
+
+Examples:
+  cairn verify model.cairn
+  cairn verify --quiet /checkpoints/*.cairn || echo damaged
+  cairn verify --json *.cairn | jq '.[] | select(.intact | not)'";
+
+/// Check every byte of files; name tensor, block and offset of each fault.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
+    let mut reports = Vec::new();
+    let done = each_file(&args.files, |path| {
+        let result = check(path, ui);
+        if ui.json {
+            reports.push(json(path, &result));
+        }
+        let report = result?;
+        if !ui.json {
+            ui.print(|out| print(out, path, &report, ui.quiet))?;
+        }
+        if report.is_intact() { Ok(()) } else { Err(Failure::Negative) }
+    });
+    if ui.json {
+        ui.print_json(&Json::Array(reports))?;
+    }
+    done
+}
+
+/// Opens without a look at the trailer of a planned file, so that a fault there is one of the report's.
+fn check(path: &Path, ui: &Ui) -> Result<Report, Failure> {
+    let cairn = OpenOptions::new().check_trailer(false).open(path).map_err(in_file(path))?;
+    let bar = ui.bar(cairn.file_len(), &path.display().to_string());
+    let report = cairn.verify(&|n| bar.inc(n)).map_err(in_file(path));
+    bar.finish_and_clear();
+    report
+}
+
+/// Prints the faults and a summary, as `cairn verify` does.
+pub(crate) fn print(out: &mut dyn Write, path: &Path, report: &Report, quiet: bool) -> Outcome {
+    let file = escape(&path.display().to_string());
+    for fault in &report.faults {
+        writeln!(out, "{file}: {}: {}", styled(style::RED, "damaged"), escape(&describe(fault)))?;
+    }
+    let checked = format!("{} and {} checked", human(report.bytes), count(report.blocks, "block"));
+    if report.is_intact() && !quiet {
+        writeln!(out, "{file}: {}, {checked}", styled(style::GREEN, "intact"))?;
+    }
+    if !report.is_intact() {
+        let faults = count(u64::try_from(report.faults.len()).unwrap_or(u64::MAX), "fault");
+        let mut tensors: Vec<&String> = report.faults.iter().flat_map(|f| &f.tensors).collect();
+        tensors.sort_unstable();
+        tensors.dedup();
+        let touched = count(u64::try_from(tensors.len()).unwrap_or(u64::MAX), "tensor");
+        writeln!(out, "{file}: {}, {touched} touched, {checked}", styled(style::RED, faults))?;
+    }
+    Ok(())
+}
+
+/// Tensor, block and offset, and what is wrong there.
+fn describe(fault: &Fault) -> String {
+    let mut text = String::new();
+    if let Some(address) = &fault.address {
+        text.push_str(&format!("tensor {}", if address.is_empty() { "at the root" } else { address }));
+        if fault.tensors.len() > 1 {
+            text.push_str(&format!(" and {} more", fault.tensors.len() - 1));
+        }
+        text.push_str(", ");
+    }
+    if let (Some(buffer), Some(block)) = (fault.buffer, fault.block) {
+        text.push_str(&format!("block {block} of buffer {buffer}, "));
+    }
+    if let Some(offset) = fault.error.offset() {
+        text.push_str(&format!("byte {offset}: "));
+    }
+    text + fault.error.detail()
+}
+
+fn json(path: &Path, result: &Result<Report, Failure>) -> Json {
+    let file = path.display().to_string();
+    match result {
+        Ok(report) => json!({
+            "file": file,
+            "intact": report.is_intact(),
+            "bytes": report.bytes,
+            "blocks": report.blocks,
+            "faults": report.faults.iter().map(fault_json).collect::<Vec<_>>(),
+        }),
+        Err(Failure::Refused(error)) => json!({ "file": file, "intact": false, "refused": error_json(error) }),
+        Err(other) => json!({ "file": file, "intact": false, "refused": { "detail": other.to_string() } }),
+    }
+}
+
+fn fault_json(fault: &Fault) -> Json {
+    let mut json = error_json(&fault.error);
+    json.insert("buffer".into(), fault.buffer.into());
+    json.insert("block".into(), fault.block.into());
+    json.insert("tensors".into(), fault.tensors.clone().into());
+    Json::Object(json)
+}
+
+fn error_json(error: &Error) -> Map<String, Json> {
+    let mut json = Map::new();
+    json.insert("class".into(), error.class().name().into());
+    json.insert("code".into(), error.code().name().into());
+    json.insert("offset".into(), error.offset().into());
+    json.insert("section".into(), error.section().into());
+    json.insert("detail".into(), error.detail().into());
+    json
+}

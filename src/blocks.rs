@@ -1,0 +1,102 @@
+//! Blocks: how a buffer is cut, how each piece is checked, and which have been. `Spec §8`.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::buffer::Buffer;
+use crate::bytes::{table_index, to_usize};
+use crate::checksum::{crc32, mismatch};
+use crate::error::{Code, Error, Result};
+use crate::read::Cairn;
+
+/// Which blocks of a mapping were found intact: a bit each. Empty where every copy is verified anew.
+#[derive(Debug)]
+pub(crate) struct Verified(Vec<AtomicU64>);
+
+impl Verified {
+    pub(crate) fn new(blocks: u32, remember: bool) -> Self {
+        let words = if remember { table_index(blocks.div_ceil(64)) } else { 0 };
+        Self((0..words).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn contains(&self, block: u32) -> bool {
+        self.0.get(table_index(block / 64)).is_some_and(|word| word.load(Ordering::Relaxed) >> (block % 64) & 1 == 1)
+    }
+
+    fn insert(&self, block: u32) {
+        if let Some(word) = self.0.get(table_index(block / 64)) {
+            word.fetch_or(1 << (block % 64), Ordering::Relaxed);
+        }
+    }
+}
+
+/// One block of the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// Number among all blocks of the file.
+    pub(crate) number: u32,
+    /// Number of the buffer, and of the block in it.
+    pub(crate) buffer: u32,
+    pub(crate) in_buffer: u32,
+    /// Absolute offset and length.
+    pub(crate) start: u64,
+    pub(crate) len: u64,
+}
+
+/// The blocks that hold bytes `range` of `buffer`.
+pub(crate) fn blocks_of(buffer: &Buffer, log2: u8, range: Range<u64>) -> impl Iterator<Item = Block> + use<> {
+    let buffer = *buffer;
+    let (first, end) = if range.is_empty() { (0, 0) } else { (range.start >> log2, range.end.div_ceil(1 << log2)) };
+    (first..end).map(move |i| {
+        let at = i << log2;
+        // Blocks are counted in u32 in the whole file.
+        let in_buffer = u32::try_from(i).unwrap_or(u32::MAX);
+        let number = buffer.first_block + in_buffer;
+        Block { number, buffer: buffer.number, in_buffer, start: buffer.start + at, len: (1 << log2).min(buffer.record.len - at) }
+    })
+}
+
+/// `range` of a buffer, widened to whole blocks.
+pub(crate) fn widen(buffer: &Buffer, log2: u8, range: &Range<u64>) -> Range<u64> {
+    let start = range.start >> log2 << log2;
+    let end = range.end.div_ceil(1 << log2).saturating_mul(1 << log2).min(buffer.record.len);
+    start..end
+}
+
+impl Cairn<'_> {
+    /// Refuses `block` if `bytes`, which are its bytes, are not those that were written.
+    pub(crate) fn check_block(&self, block: &Block, bytes: &[u8]) -> Result<()> {
+        let stored = self.index.buffers.crc(self.index_bytes(), block.number);
+        let computed = crc32(bytes);
+        if stored == computed {
+            return Ok(());
+        }
+        let detail = format!("{}; it is block {} of buffer {}", mismatch(Code::BlockCrc, stored, computed), block.in_buffer, block.buffer);
+        Err(Error::at(Code::BlockCrc, block.start, detail))
+    }
+
+    /// Verifies the blocks under `range` of `buffer` in memory, those that were not before.
+    pub(crate) fn verify_in_memory(&self, memory: &[u8], buffer: &Buffer, range: Range<u64>) -> Result<()> {
+        let log2 = self.header.block_log2;
+        let pending: Vec<Block> = blocks_of(buffer, log2, range).filter(|b| !self.verified.contains(b.number)).collect();
+        self.verify_pending(memory, pending)
+    }
+
+    /// Verifies all blocks of `buffers` in memory, those that were not before, on all cores at once.
+    pub(crate) fn verify_all_in_memory(&self, memory: &[u8], buffers: &[Buffer]) -> Result<()> {
+        let log2 = self.header.block_log2;
+        let blocks = buffers.iter().flat_map(|buffer| blocks_of(buffer, log2, 0..buffer.record.len));
+        let pending: Vec<Block> = blocks.filter(|b| !self.verified.contains(b.number)).collect();
+        self.verify_pending(memory, pending)
+    }
+
+    fn verify_pending(&self, memory: &[u8], pending: Vec<Block>) -> Result<()> {
+        crate::parallel::try_for_each(self.threads, pending, |block| {
+            let range = to_usize(block.start)?..to_usize(block.start + block.len)?;
+            let bytes = memory.get(range).ok_or_else(|| Error::at(Code::Changed, block.start, "the block is not in memory"))?;
+            self.check_block(&block, bytes)?;
+            self.verified.insert(block.number);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! The buffer table, where each buffer lies in the file, and the table of block checksums. `Spec §5.2, §7.4, §7.5`.
+
+use std::ops::Range;
+
+use byteorder::{ByteOrder, LittleEndian};
+use nom::Parser;
+use nom::bytes::complete::take;
+
+use crate::blocks::{Block, blocks_of};
+use crate::bytes::{Input, Parsed, align_up, count, from_usize, put_u32, put_u64, refuse, table_index, to_u32, u32, u64};
+use crate::error::{Code, Error, Result};
+use crate::layout::block_count;
+use crate::limits::{LARGE_ALIGN, LARGE_BUFFER, MAX_LEN, PART_ALIGN};
+
+/// Tensor bytes as they are.
+pub(crate) const KIND_TENSOR: u32 = 0;
+/// Bytes that belong to an extension and no tensor views.
+pub(crate) const KIND_AUXILIARY: u32 = 1;
+
+/// Bytes of one record.
+pub(crate) const RECORD: usize = 16;
+
+/// One record of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BufferRecord {
+    pub(crate) len: u64,
+    pub(crate) kind: u32,
+    pub(crate) owner: u32,
+}
+
+impl BufferRecord {
+    fn parse(input: Input<'_>) -> Parsed<'_, Self> {
+        (u64, u32, u32).map(|(len, kind, owner)| Self { len, kind, owner }).parse(input)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.len);
+        put_u32(out, self.kind);
+        put_u32(out, self.owner);
+    }
+}
+
+/// Where a buffer of `len` bytes begins when the part before it ends at `end`; `None` past 2^63-1.
+pub(crate) fn place(end: u64, len: u64) -> Option<u64> {
+    let align = if len >= LARGE_BUFFER { LARGE_ALIGN } else { PART_ALIGN };
+    align_up(end, align).filter(|start| start.checked_add(len).is_some_and(|end| end <= MAX_LEN))
+}
+
+/// The table as parsed: records stay in the index, only what must be summed up is kept.
+#[derive(Debug, Default)]
+pub(crate) struct BufferTable {
+    records: usize,
+    crcs: usize,
+    starts: Vec<u64>,
+    /// Number of the first block of each buffer, and the number of all blocks.
+    first_blocks: Vec<u32>,
+    end: u64,
+    block_log2: u8,
+    /// How many buffers are not auxiliary.
+    pub(crate) viewable: u32,
+}
+
+impl BufferTable {
+    /// Parses the buffer table and steps over the checksums. `index` is the start of the index, `data_start` the end
+    /// of the part before the first buffer, `tags` the extensions of the file.
+    pub(crate) fn parse<'a>(index: Input<'a>, input: Input<'a>, data_start: u64, block_log2: u8, tags: &[u32]) -> Parsed<'a, Self> {
+        let (mut rest, n) = count(RECORD)(input)?;
+        let capacity = table_index(n);
+        let mut table = Self {
+            records: index.until(&rest).len(),
+            starts: Vec::with_capacity(capacity),
+            first_blocks: Vec::with_capacity(capacity + 1),
+            end: data_start,
+            block_log2,
+            ..Self::default()
+        };
+        let mut blocks = 0;
+        for number in 0..n {
+            let at = rest.offset;
+            let (after, record) = BufferRecord::parse(rest)?;
+            table.add(record, number, at, tags, &mut blocks).or_else(refuse)?;
+            rest = after;
+        }
+        table.first_blocks.push(table.blocks_so_far(blocks, rest)?);
+        table.crcs = index.until(&rest).len();
+        let (rest, _) = take(table.blocks() * 4).parse(rest)?;
+        Ok((rest, table))
+    }
+
+    fn blocks_so_far(&self, blocks: u64, at: Input<'_>) -> std::result::Result<u32, nom::Err<Error>> {
+        match u32::try_from(blocks) {
+            Ok(blocks) if u64::from(blocks) * 4 <= from_usize(at.bytes.len()) => Ok(blocks),
+            _ => refuse(Error::at(Code::IndexShort, at.offset, format!("the index has no room for the checksums of {blocks} blocks"))),
+        }
+    }
+
+    fn add(&mut self, record: BufferRecord, number: u32, at: u64, tags: &[u32], blocks: &mut u64) -> Result<()> {
+        check_record(record, number, at, tags)?;
+        let auxiliary = record.kind == KIND_AUXILIARY;
+        if !auxiliary && self.viewable != number {
+            return Err(Error::at(Code::BufferOrder, at, format!("buffer {number} follows an auxiliary buffer and is not one")));
+        }
+        self.viewable += u32::from(!auxiliary);
+        let start = place(self.end, record.len).ok_or_else(|| {
+            Error::at(Code::BufferLength, at, format!("buffer {number} of {} bytes would end past 2^63-1", record.len))
+        })?;
+        self.starts.push(start);
+        self.end = start + record.len;
+        // More blocks than u32 counts do not fit the index: refused when the table is complete.
+        self.first_blocks.push(u32::try_from(*blocks).unwrap_or(u32::MAX));
+        *blocks += block_count(record.len, self.block_log2);
+        Ok(())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The end of the last buffer.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(crate) fn blocks(&self) -> u32 {
+        self.first_blocks.last().copied().unwrap_or(0)
+    }
+
+    /// Buffer `number` of `index`, the bytes this table was parsed from.
+    pub(crate) fn get(&self, index: &[u8], number: u32) -> Option<Buffer> {
+        let i = table_index(number);
+        let start = *self.starts.get(i)?;
+        let (_, record) = BufferRecord::parse(Input::new(index.get(self.records + i * RECORD..)?, 0)).ok()?;
+        Some(Buffer { number, start, record, first_block: self.first_blocks[i] })
+    }
+
+    /// Number of the first block of buffer `number`; of the end, for the number after the last.
+    pub(crate) fn first_block(&self, number: u32) -> u32 {
+        self.first_blocks.get(table_index(number)).copied().unwrap_or_else(|| self.blocks())
+    }
+
+    /// Blocks `range` of the file, in order.
+    pub(crate) fn blocks_in<'t>(&'t self, index: &'t [u8], range: Range<u32>) -> impl Iterator<Item = Block> + 't {
+        // Buffers without blocks share their number with the next one, which is the one wanted.
+        let first = self.first_blocks.partition_point(|b| *b <= range.start).saturating_sub(1);
+        let numbers = u32::try_from(first).unwrap_or(u32::MAX)..;
+        let log2 = self.block_log2;
+        let buffers = numbers.map_while(move |number| self.get(index, number));
+        let blocks = buffers.flat_map(move |buffer| blocks_of(&buffer, log2, 0..buffer.record.len));
+        let skip = table_index(range.start - self.first_blocks.get(first).copied().unwrap_or(range.start));
+        blocks.skip(skip).take(range.len())
+    }
+
+    /// The stored checksum of block `number` of the file.
+    pub(crate) fn crc(&self, index: &[u8], number: u32) -> u32 {
+        let at = self.crcs + table_index(number) * 4;
+        LittleEndian::read_u32(&index[at..at + 4])
+    }
+
+}
+
+fn check_record(record: BufferRecord, number: u32, at: u64, tags: &[u32]) -> Result<()> {
+    if record.len == 0 && record.kind <= KIND_AUXILIARY {
+        return Err(Error::at(Code::BufferLength, at, format!("buffer {number} has no bytes")));
+    }
+    let owned = if record.kind == KIND_TENSOR { record.owner == 0 } else { tags.binary_search(&record.owner).is_ok() };
+    if !owned {
+        let detail = format!("buffer {number} of kind {} has owner {:#010x}", record.kind, record.owner);
+        return Err(Error::at(Code::BufferOwner, at + 12, detail));
+    }
+    Ok(())
+}
+
+/// One buffer: its record and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffer {
+    pub(crate) number: u32,
+    pub(crate) start: u64,
+    pub(crate) record: BufferRecord,
+    pub(crate) first_block: u32,
+}
+
+/// Encodes the table; the checksums follow it.
+pub(crate) fn encode(records: &[BufferRecord], out: &mut Vec<u8>) -> Result<()> {
+    put_u32(out, to_u32(records.len(), "buffers")?);
+    for record in records {
+        record.encode(out);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::finish;
+
+    #[test]
+    fn places_by_size() {
+        assert_eq!(place(64, 65_535), Some(64));
+        assert_eq!(place(65, 65_535), Some(128));
+        assert_eq!(place(64, 65_536), Some(4096));
+        assert_eq!(place(MAX_LEN - 62, 1), None);
+        assert_eq!(place(u64::MAX, 1), None);
+    }
+
+    #[test]
+    fn encode_then_parse() {
+        let records = [BufferRecord { len: 5000, kind: 0, owner: 0 }, BufferRecord { len: 1, kind: 1, owner: 9 }];
+        let mut bytes = Vec::new();
+        encode(&records, &mut bytes).unwrap();
+        for crc in [7u32, 8, 9] {
+            put_u32(&mut bytes, crc);
+        }
+        let input = Input::new(&bytes, 0);
+        let (rest, table) = finish(BufferTable::parse(input, input, 64, 12, &[9])).unwrap();
+        assert_eq!((rest.bytes.len(), table.blocks(), table.end()), (0, 3, 5121));
+        assert_eq!(table.get(&bytes, 1).unwrap().record, records[1]);
+        assert_eq!(table.crc(&bytes, 2), 9);
+    }
+}

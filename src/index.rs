@@ -1,0 +1,308 @@
+//! The index: one pass over its seven parts, front to back. `Spec §7`.
+//!
+//! ```text
+//! extensions │ dtypes │ buffers │ block CRCs │ tensors │ metadata │ root
+//! ```
+//!
+//! Parsing keeps offsets, never copies of what it read: an [`Index`] is a handful of tables beside the bytes they
+//! point into, and takes at most as much memory as the index itself.
+
+use std::sync::OnceLock;
+
+use crate::buffer::{Buffer, BufferTable, KIND_TENSOR};
+use crate::bytes::{Input, Parsed, count, finish, refuse, table_index};
+use crate::dtype::{self, DType, Geometry};
+use crate::entry::{self, Entry, NO_BUFFER};
+use crate::error::{Code, Error, Result};
+use crate::extension;
+use crate::header::Header;
+use crate::keys::KeyTables;
+use crate::layout::Extent;
+use crate::limits::{Limits, MAX_INLINE_BYTES};
+use crate::sharing;
+use crate::walk;
+
+/// The parsed and checked index. All offsets are relative to its first byte.
+#[derive(Debug)]
+pub(crate) struct Index {
+    dtype_offsets: Vec<u32>,
+    dtypes: OnceLock<Vec<DType>>,
+    pub(crate) buffers: BufferTable,
+    tensors: Vec<u32>,
+    pub(crate) metadata: u32,
+    pub(crate) root: u32,
+    pub(crate) keys: KeyTables,
+}
+
+/// What parsing an index depends on besides its bytes.
+pub(crate) struct Context<'a> {
+    pub(crate) header: &'a Header,
+    /// Where the first buffer may begin: the end of the header (streamed) or of the index (planned).
+    pub(crate) data_start: u64,
+    pub(crate) limits: &'a Limits,
+    pub(crate) understood: &'a [u32],
+}
+
+impl Index {
+    /// Parses `bytes`, which lie at `header.index_offset`, and checks every level O rule on them.
+    pub(crate) fn parse(bytes: &[u8], context: &Context<'_>) -> Result<Self> {
+        let start = Input::new(bytes, context.header.index_offset);
+        let (rest, tags) = finish(extension::parse(start, context.understood))?;
+        let (rest, dtype_offsets) = finish(dtype_table(start, rest))?;
+        let log2 = context.header.block_log2;
+        let (rest, buffers) = finish(BufferTable::parse(start, rest, context.data_start, log2, &tags))?;
+        let mut tables = Tables { bytes, base: start.offset, dtypes: dtype_offsets, buffers, tensors: Vec::new() };
+        let (rest, numbering) = tables.parse_tensors(rest, context)?;
+        let suspects = sharing::check_distinct(&tables)?;
+        numbering.finish(&tables, rest.offset)?;
+        check_length(&tables, context)?;
+        let shared = sharing::check_groups(&tables, &suspects)?;
+        let (metadata, root, keys) = walk::walk(bytes, rest, &Walked { tables: &tables, shared: &shared })?;
+        let Tables { dtypes: dtype_offsets, buffers, tensors, .. } = tables;
+        Ok(Self { dtype_offsets, dtypes: OnceLock::new(), buffers, tensors, metadata, root, keys })
+    }
+
+    pub(crate) fn tensor_count(&self) -> u32 {
+        // The count was a u32 in the file.
+        u32::try_from(self.tensors.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Entry `number`, which the walk has found to exist.
+    pub(crate) fn entry<'a>(&self, bytes: &'a [u8], number: u32) -> Result<Entry<'a>> {
+        let at = *self.tensors.get(table_index(number)).ok_or_else(|| missing("tensor", number))?;
+        entry_at(bytes, at)
+    }
+
+    pub(crate) fn dtype(&self, bytes: &[u8], number: u32) -> Result<&DType> {
+        let dtypes = self.dtypes.get_or_init(|| decode_dtypes(bytes, &self.dtype_offsets));
+        dtypes.get(table_index(number)).ok_or_else(|| missing("dtype", number))
+    }
+
+    pub(crate) fn buffer(&self, bytes: &[u8], number: u32) -> Result<Buffer> {
+        self.buffers.get(bytes, number).ok_or_else(|| missing("buffer", number))
+    }
+}
+
+#[cold]
+fn missing(what: &str, number: u32) -> Error {
+    Error::new(Code::NotFound, format!("the file has no {what} {number}"))
+}
+
+fn entry_at(bytes: &[u8], at: u32) -> Result<Entry<'_>> {
+    let input = Input::new(&bytes[table_index(at)..], at.into());
+    finish(Entry::parse(input)).map(|(_, entry)| entry)
+}
+
+fn decode_dtypes(bytes: &[u8], offsets: &[u32]) -> Vec<DType> {
+    let at = |offset: &u32| finish(DType::parse(Input::new(&bytes[table_index(*offset)..], 0)));
+    offsets.iter().filter_map(|offset| at(offset).ok().map(|(_, dtype)| dtype)).collect()
+}
+
+/// The tables while they are being checked.
+pub(crate) struct Tables<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Absolute offset of the index.
+    pub(crate) base: u64,
+    dtypes: Vec<u32>,
+    pub(crate) buffers: BufferTable,
+    tensors: Vec<u32>,
+}
+
+impl<'a> Tables<'a> {
+    pub(crate) fn tensor_count(&self) -> u32 {
+        u32::try_from(self.tensors.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Absolute offset of entry `number`.
+    pub(crate) fn entry_offset(&self, number: u32) -> u64 {
+        self.base + u64::from(self.tensors[table_index(number)])
+    }
+
+    pub(crate) fn entry(&self, number: u32) -> Result<Entry<'a>> {
+        entry_at(self.bytes, self.tensors[table_index(number)])
+    }
+
+    /// The bytes of entry `number`; equal entries have equal bytes.
+    pub(crate) fn entry_bytes(&self, number: u32) -> &'a [u8] {
+        let start = Input::new(&self.bytes[table_index(self.tensors[table_index(number)])..], 0);
+        Entry::parse(start).map_or(&[], |(rest, _)| start.until(&rest))
+    }
+
+    pub(crate) fn geometry(&self, dtype: u32) -> Result<Geometry> {
+        let at = self.dtypes[table_index(dtype)];
+        finish(dtype::geometry_of(Input::new(&self.bytes[table_index(at)..], 0))).map(|(_, geometry)| geometry)
+    }
+
+    pub(crate) fn extent(&self, number: u32) -> Result<Extent> {
+        let entry = self.entry(number)?;
+        entry.check(self.geometry(entry.dtype)?, number, self.entry_offset(number))
+    }
+
+    fn parse_tensors(&mut self, input: Input<'a>, context: &Context<'_>) -> Result<(Input<'a>, Numbering)> {
+        let (mut rest, n) = finish(count(entry::MIN_RECORD)(input))?;
+        context.limits.check_tensors(n)?;
+        self.tensors.reserve_exact(table_index(n));
+        let mut numbering = Numbering::new(context.header.streamed, self.buffers.len());
+        for number in 0..n {
+            let at = rest.offset;
+            let (after, entry) = finish(Entry::parse(rest))?;
+            self.check_entry(&entry, number, at)?;
+            numbering.see(&entry, number, at);
+            self.tensors.push(u32::try_from(at - self.base).unwrap_or(u32::MAX));
+            rest = after;
+        }
+        Ok((rest, numbering))
+    }
+
+    fn check_entry(&self, entry: &Entry<'_>, number: u32, at: u64) -> Result<()> {
+        if table_index(entry.dtype) >= self.dtypes.len() {
+            return Err(Error::at(Code::TensorDtype, at, format!("tensor {number} has dtype {}, the table has {}", entry.dtype, self.dtypes.len())));
+        }
+        let extent = entry.check(self.geometry(entry.dtype)?, number, at)?;
+        if entry.buffer == NO_BUFFER {
+            return Ok(());
+        }
+        let Some(buffer) = self.buffers.get(self.bytes, entry.buffer) else {
+            let detail = format!("tensor {number} is in buffer {}, the table has {}", entry.buffer, self.buffers.len());
+            return Err(Error::at(Code::TensorBuffer, at + 4, detail));
+        };
+        if entry.buffer >= self.buffers.viewable {
+            return Err(Error::at(Code::BufferViewed, at + 4, format!("tensor {number} views auxiliary buffer {}", entry.buffer)));
+        }
+        let fits = entry.offset.checked_add(extent.span).is_some_and(|end| end <= buffer.record.len);
+        if buffer.record.kind == KIND_TENSOR && !fits {
+            let detail = format!("tensor {number} takes {} bytes from byte {} of a buffer of {}", extent.span, entry.offset, buffer.record.len);
+            return Err(Error::at(Code::TensorExtent, at + 8, detail));
+        }
+        Ok(())
+    }
+}
+
+/// Follows the numbering rules over the tensor table: first uses of dtypes, and in a planned file of buffers, ascend.
+struct Numbering {
+    streamed: bool,
+    next_dtype: u32,
+    next_buffer: u32,
+    used: Vec<u64>,
+    /// The first tensors that use a dtype, and a buffer, out of turn, with the offsets of their entries.
+    bad_dtype: Option<(u32, u64)>,
+    bad_buffer: Option<(u32, u64)>,
+}
+
+impl Numbering {
+    fn new(streamed: bool, buffers: usize) -> Self {
+        let used = vec![0; if streamed { buffers.div_ceil(64) } else { 0 }];
+        Self { streamed, next_dtype: 0, next_buffer: 0, used, bad_dtype: None, bad_buffer: None }
+    }
+
+    fn see(&mut self, entry: &Entry<'_>, number: u32, at: u64) {
+        if entry.dtype > self.next_dtype {
+            self.bad_dtype.get_or_insert((number, at));
+        }
+        self.next_dtype += u32::from(entry.dtype == self.next_dtype);
+        if entry.buffer == NO_BUFFER {
+            return;
+        }
+        if self.streamed {
+            self.used[table_index(entry.buffer / 64)] |= 1 << (entry.buffer % 64);
+            return;
+        }
+        if entry.buffer > self.next_buffer {
+            self.bad_buffer.get_or_insert((number, at));
+        }
+        self.next_buffer += u32::from(entry.buffer == self.next_buffer);
+    }
+
+    fn finish(&self, tables: &Tables<'_>, at: u64) -> Result<()> {
+        if let Some((number, at)) = self.bad_dtype {
+            return Err(Error::at(Code::DtypeOrder, at, format!("tensor {number} uses a dtype before one with a lower number is used")));
+        }
+        if table_index(self.next_dtype) != tables.dtypes.len() {
+            return Err(Error::at(Code::DtypeOrder, at, format!("no tensor uses dtype {}", self.next_dtype)));
+        }
+        if let Some((number, at)) = self.bad_buffer {
+            return Err(Error::at(Code::BufferOrder, at + 4, format!("tensor {number} uses a buffer before one with a lower number is used")));
+        }
+        let unused = if self.streamed {
+            (0..tables.buffers.viewable).find(|b| self.used[table_index(b / 64)] >> (b % 64) & 1 == 0)
+        } else {
+            Some(self.next_buffer).filter(|b| *b < tables.buffers.viewable)
+        };
+        match unused {
+            None => Ok(()),
+            Some(b) => Err(Error::at(Code::BufferUnused, at, format!("no tensor views buffer {b}"))),
+        }
+    }
+}
+
+/// The dtype table: offsets of its records.
+fn dtype_table<'a>(index: Input<'a>, input: Input<'a>) -> Parsed<'a, Vec<u32>> {
+    let (mut rest, n) = count(dtype::MIN_RECORD)(input)?;
+    let mut offsets = Vec::with_capacity(table_index(n));
+    for _ in 0..n {
+        offsets.push(u32::try_from(rest.offset - index.offset).unwrap_or(u32::MAX));
+        rest = DType::parse(rest)?.0;
+    }
+    check_distinct(index, &offsets).or_else(refuse)?;
+    Ok((rest, offsets))
+}
+
+fn check_distinct(index: Input<'_>, offsets: &[u32]) -> Result<()> {
+    let name = |offset: &u32| {
+        let record = &index.bytes[table_index(*offset)..];
+        &record[10..10 + usize::from(record[9])]
+    };
+    let mut sorted = offsets.to_vec();
+    sorted.sort_unstable_by_key(|offset| (name(offset), *offset));
+    match sorted.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
+        None => Ok(()),
+        Some(pair) => {
+            let detail = format!("dtype {:?} is in the table twice", name(&pair[0]).escape_ascii().to_string());
+            Err(Error::at(Code::DtypeDuplicate, index.offset + u64::from(pair[1]), detail))
+        }
+    }
+}
+
+/// The stated index offset and file length must be what the buffers' lengths lead to.
+fn check_length(tables: &Tables<'_>, context: &Context<'_>) -> Result<()> {
+    let regions = crate::frame::Regions::after(tables.buffers.end(), context.header);
+    let stated_at = if context.header.streamed { context.header.file_len - 64 } else { 0 };
+    match regions {
+        Some(r) if context.header.streamed && r.last_index != context.header.index_offset => {
+            let detail = format!("the index begins at byte {}, the buffers' lengths put it at {}", context.header.index_offset, r.last_index);
+            Err(Error::at(Code::IndexOffset, stated_at + 24, detail))
+        }
+        Some(r) if r.file_len == context.header.file_len => Ok(()),
+        _ => {
+            let sum = regions.map_or("more than 2^63-1".to_owned(), |r| r.file_len.to_string());
+            let detail = format!("the stated file length is {}, the parts add up to {sum}", context.header.file_len);
+            Err(Error::at(Code::FileLayout, stated_at + 16, detail))
+        }
+    }
+}
+
+/// What the walk needs to know about tensors.
+struct Walked<'a> {
+    tables: &'a Tables<'a>,
+    shared: &'a sharing::SharedBuffers,
+}
+
+impl walk::Tensors for Walked<'_> {
+    fn count(&self) -> u32 {
+        self.tables.tensor_count()
+    }
+
+    fn is_long_bytes(&self, number: u32) -> bool {
+        let Ok(entry) = self.tables.entry(number) else { return false };
+        let Some(buffer) = self.tables.buffers.get(self.tables.bytes, entry.buffer) else { return false };
+        let len = match (entry.dims.to_vec().as_slice(), entry.strides) {
+            ([len], None) => *len,
+            _ => return false,
+        };
+        let dtype = finish(DType::parse(Input::new(&self.tables.bytes[table_index(self.tables.dtypes[table_index(entry.dtype)])..], 0)));
+        let is_u8 = dtype.is_ok_and(|(_, dtype)| dtype == DType::U8);
+        let whole = buffer.record.kind != KIND_TENSOR || buffer.record.len == len;
+        let alone = entry.offset == 0 && whole && !self.shared.contains(entry.buffer);
+        is_u8 && alone && len > crate::bytes::from_usize(MAX_INLINE_BYTES)
+    }
+}

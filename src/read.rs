@@ -1,0 +1,577 @@
+//! Opening: bytes → header → index, and the front door to everything behind them. `Spec §12`.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::blocks::Verified;
+use crate::buffer::{Buffer, KIND_TENSOR};
+use crate::checksum::{crc32, mismatch};
+use crate::dtype::DType;
+use crate::entry::{Entry, NO_BUFFER};
+use crate::error::{Code, Error, Result};
+use crate::extension;
+use crate::frame;
+use crate::header::{self, Header, Role};
+use crate::index::{Context, Index};
+use crate::layout::{self, Extent};
+use crate::limits::{HEADER_LEN, Limits};
+use crate::load;
+use crate::memory;
+use crate::node::ValueRef;
+use crate::slice;
+use crate::source::Source;
+use crate::tensor::{Storage, Tensor};
+use crate::tree::Value;
+
+/// How to open a file.
+///
+/// ```
+/// use cairnfile::{OpenOptions, Value};
+/// let bytes = cairnfile::to_bytes(&Value::Null, &cairnfile::WriteOptions::new()).unwrap();
+/// let cairn = OpenOptions::new().check_trailer(false).from_bytes(&bytes).unwrap();
+/// assert_eq!(cairn.load().unwrap(), Value::Null);
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    limits: Limits,
+    understood: Vec<u32>,
+    check_trailer: bool,
+    threads: Option<usize>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { limits: Limits::default(), understood: Vec::new(), check_trailer: true, threads: None }
+    }
+}
+
+impl OpenOptions {
+    /// The defaults: no limits below the format's, no extensions, trailer checked, all cores.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the file may cost.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Tags of the extensions that the caller understands, beyond those this crate does (none yet).
+    #[must_use]
+    pub fn understand(mut self, tags: &[u32]) -> Self {
+        self.understood = tags.to_vec();
+        self
+    }
+
+    /// Whether opening a planned file looks at its trailer (default: yes). A reader of remote files may leave it to
+    /// [`Cairn::verify`].
+    #[must_use]
+    pub fn check_trailer(mut self, check: bool) -> Self {
+        self.check_trailer = check;
+        self
+    }
+
+    /// How many threads read and check; the default is one a core.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Opens the file at `path` with positioned reads: safe whatever happens to the file meanwhile, and every copy is
+    /// verified.
+    ///
+    /// # Errors
+    /// `io` if the file cannot be read; otherwise every level O refusal of SPEC.md §15.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Cairn<'static>> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|e| Error::io(format!("cannot open {}", path.display()), e))?;
+        self.from_source(Source::file(file)?)
+    }
+
+    /// Maps the file at `path`: tensors are slices of the mapping, verified once, when first taken.
+    ///
+    /// # Safety
+    /// For as long as the [`Cairn`] lives, nobody may truncate or change the file. Replacing it by rename, as this
+    /// crate does, is fine. A file that shrinks raises SIGBUS; bytes that change make verified data unverified.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    #[allow(unsafe_code)]
+    pub unsafe fn map(&self, path: impl AsRef<Path>) -> Result<Cairn<'static>> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|e| Error::io(format!("cannot open {}", path.display()), e))?;
+        if file.metadata().map_err(|e| Error::io("cannot stat the file", e))?.len() == 0 {
+            return self.from_source(Source::Bytes(&[]));
+        }
+        // SAFETY: the caller's promise is the one that mapping needs.
+        self.from_source(Source::Map(unsafe { memory::map(&file) }?))
+    }
+
+    /// Reads a file that is already in memory, without a copy.
+    ///
+    /// # Errors
+    /// Every level O refusal of SPEC.md §15.
+    #[allow(clippy::wrong_self_convention)]
+    pub fn from_bytes<'a>(&self, bytes: &'a [u8]) -> Result<Cairn<'a>> {
+        self.from_source(Source::Bytes(bytes))
+    }
+
+    #[allow(clippy::wrong_self_convention)]
+    fn from_source<'a>(&self, source: Source<'a>) -> Result<Cairn<'a>> {
+        let header = self.header(&source)?;
+        self.limits.check_index(header.index_len)?;
+        let index_bytes = match source {
+            Source::File { .. } => source.get(header.index_offset, header.index_len)?.into_owned(),
+            _ => Vec::new(),
+        };
+        let bytes = match source.memory() {
+            Some(_) => source.get(header.index_offset, header.index_len)?,
+            None => (&index_bytes).into(),
+        };
+        let computed = crc32(&bytes);
+        if computed != header.index_crc {
+            let detail = mismatch(Code::IndexCrc, header.index_crc, computed) + "; `cairn repair` can restore it from the copy at the end";
+            return Err(Error::at(Code::IndexCrc, header.index_offset, detail));
+        }
+        let data_start = frame::data_start(&header);
+        let context = Context { header: &header, data_start, limits: &self.limits, understood: &self.understood };
+        let index = Index::parse(&bytes, &context)?;
+        let verified = Verified::new(index.buffers.blocks(), source.memory().is_some());
+        let spent = AtomicU64::new(0);
+        let cairn = Cairn { source, header, index_bytes, index, verified, limits: self.limits, spent, threads: self.threads };
+        if self.check_trailer && !header.streamed {
+            cairn.planned_trailer()?;
+        }
+        Ok(cairn)
+    }
+
+    /// The header that knows the index: the first 64 bytes, or those at the end of a streamed file.
+    fn header(&self, source: &Source<'_>) -> Result<Header> {
+        let len = source.len();
+        let start = source.get(0, len.min(HEADER_LEN))?;
+        header::check_start(&start, len)?;
+        let header = Header::parse(&array(&start), 0, Role::Header).map_err(|e| name_repair(e, source))?;
+        if !header.streamed {
+            frame::check_numbers(&header, 0, len)?;
+            return Ok(header);
+        }
+        header.check_streamed_fields()?;
+        if len < 2 * HEADER_LEN {
+            return Err(Error::at(Code::TrailerMissing, len, "the file was streamed and ends before its trailer"));
+        }
+        let at = len - HEADER_LEN;
+        let trailer = Header::parse(&array(&source.get(at, HEADER_LEN)?), at, Role::StreamedTrailer)?;
+        header.check_trailer(&trailer, at)?;
+        frame::check_numbers(&trailer, at, len)?;
+        Ok(trailer)
+    }
+}
+
+fn array(bytes: &[u8]) -> [u8; 64] {
+    let mut array = [0; 64];
+    array.copy_from_slice(bytes);
+    array
+}
+
+/// A damaged header whose trailer is intact is still an error, but one that can be mended.
+fn name_repair(error: Error, source: &Source<'_>) -> Error {
+    if error.code() != Code::HeaderCrc || source.len() < 2 * HEADER_LEN {
+        return error;
+    }
+    let at = source.len() - HEADER_LEN;
+    let trailer = source.get(at, HEADER_LEN).and_then(|t| Header::parse(&array(&t), at, Role::PlannedTrailer));
+    match trailer {
+        Ok(_) => error.context("the trailer is intact, so `cairn repair` can restore the header"),
+        Err(_) => error,
+    }
+}
+
+/// An open file.
+///
+/// ```
+/// use cairnfile::{Cairn, Tensor, Value};
+/// let path = std::env::temp_dir().join("cairnfile-doc-open.cairn");
+/// let value = Value::from(vec![Value::from(1i64), Tensor::from_vec(&[3], vec![1u8, 2, 3]).unwrap().into()]);
+/// cairnfile::save(&path, &value).unwrap();
+/// let cairn = Cairn::open(&path).unwrap();
+/// let tensor = cairn.tensor("/1").unwrap().read().unwrap();
+/// assert_eq!(tensor.as_slice::<u8>().unwrap(), [1, 2, 3]);
+/// # std::fs::remove_file(path).unwrap();
+/// ```
+pub struct Cairn<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) header: Header,
+    /// The index, where the source does not have it in memory.
+    index_bytes: Vec<u8>,
+    pub(crate) index: Index,
+    pub(crate) verified: Verified,
+    limits: Limits,
+    spent: AtomicU64,
+    pub(crate) threads: Option<usize>,
+}
+
+impl Cairn<'static> {
+    /// Opens the file at `path` with the default options, see [`OpenOptions::open`].
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        OpenOptions::new().open(path)
+    }
+
+    /// Maps the file at `path` with the default options, see [`OpenOptions::map`].
+    ///
+    /// # Safety
+    /// As [`OpenOptions::map`]: nobody may truncate or change the file while the result lives.
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    #[allow(unsafe_code)]
+    pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self> {
+        // SAFETY: the contract is the same.
+        unsafe { OpenOptions::new().map(path) }
+    }
+}
+
+impl<'a> Cairn<'a> {
+    /// Reads a file that is already in memory, without a copy.
+    ///
+    /// # Errors
+    /// Every level O refusal of SPEC.md §15.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self> {
+        OpenOptions::new().from_bytes(bytes)
+    }
+
+    pub(crate) fn index_bytes(&self) -> &[u8] {
+        let stored = || self.source.get(self.header.index_offset, self.header.index_len);
+        match self.source.memory() {
+            Some(_) => match stored() {
+                Ok(std::borrow::Cow::Borrowed(bytes)) => bytes,
+                _ => &[],
+            },
+            None => &self.index_bytes,
+        }
+    }
+
+    /// The trailer of a planned file, checked against the header.
+    pub(crate) fn planned_trailer(&self) -> Result<Header> {
+        let at = self.header.file_len - HEADER_LEN;
+        let trailer = Header::parse(&array(&self.source.get(at, HEADER_LEN)?), at, Role::PlannedTrailer)?;
+        self.header.check_trailer(&trailer, at)?;
+        let expected = self.last_index();
+        if trailer.index_offset != expected {
+            let detail = format!("the trailer puts the second index at byte {}, it is at {expected}", trailer.index_offset);
+            return Err(Error::at(Code::TrailerMismatch, at + 24, detail));
+        }
+        Ok(trailer)
+    }
+
+    /// Where the index at the end of the file begins.
+    pub(crate) fn last_index(&self) -> u64 {
+        let regions = frame::Regions::after(self.index.buffers.end(), &self.header);
+        regions.map_or(self.header.index_offset, |r| r.last_index)
+    }
+
+    /// The root value.
+    pub fn root(&self) -> ValueRef<'_> {
+        ValueRef::new(self, self.index.root)
+    }
+
+    /// The metadata: a dict with str keys, without tensors.
+    pub fn metadata(&self) -> ValueRef<'_> {
+        ValueRef::new(self, self.index.metadata)
+    }
+
+    /// The value at `address`, a JSON Pointer such as `/model/encoder/0`; `""` is the root.
+    ///
+    /// # Errors
+    /// `address` or `not-found`.
+    pub fn get(&self, address: &str) -> Result<ValueRef<'_>> {
+        self.root().at_address(address)
+    }
+
+    /// The tensor at `address`.
+    ///
+    /// # Errors
+    /// `address`, `not-found`, or `wrong-type` if something else is there.
+    pub fn tensor(&self, address: &str) -> Result<TensorRef<'_>> {
+        let value = self.get(address)?;
+        value.tensor()?.ok_or_else(|| Error::new(Code::WrongType, format!("{address:?} is not a tensor")))
+    }
+
+    /// The tensors of the file, each once, in the order of their numbers.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorRef<'_>> {
+        (0..self.index.tensors_len()).map(|i| TensorRef { cairn: self, number: u32::try_from(i).unwrap_or(u32::MAX) })
+    }
+
+    /// The whole root value. Tensors view the file where it is in memory, and one fresh copy of each buffer where it
+    /// is not; every byte is verified.
+    ///
+    /// # Errors
+    /// Any level V refusal; `budget` above the caller's limit of memory.
+    pub fn load(&self) -> Result<Value<'_>> {
+        load::value(self.root())
+    }
+
+    /// The whole root value in memory of its own.
+    ///
+    /// # Errors
+    /// As [`Cairn::load`].
+    pub fn load_copy(&self) -> Result<Value<'static>> {
+        load::owned(self.root())
+    }
+
+    /// Length of the file, in bytes.
+    pub fn file_len(&self) -> u64 {
+        self.header.file_len
+    }
+
+    /// Length of the index, in bytes.
+    pub fn index_len(&self) -> u64 {
+        self.header.index_len
+    }
+
+    /// Bytes of a block, each of which has a checksum of its own.
+    pub fn block_size(&self) -> u64 {
+        self.header.block_size()
+    }
+
+    /// Whether the file was written as a stream, its index at the end.
+    pub fn is_streamed(&self) -> bool {
+        self.header.streamed
+    }
+
+    /// How many buffers hold the tensors' bytes.
+    pub fn buffer_count(&self) -> usize {
+        self.index.buffers.len()
+    }
+
+    /// How many blocks the buffers are cut into.
+    pub fn block_count(&self) -> u32 {
+        self.index.buffers.blocks()
+    }
+
+    /// The dtypes of the file, in the order of their numbers.
+    pub fn dtypes(&self) -> Vec<DType> {
+        (0..).map_while(|n| self.index.dtype(self.index_bytes(), n).ok().cloned()).collect()
+    }
+
+    /// The extensions of the file, as (tag, payload).
+    pub fn extensions(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        extension::frames(self.index_bytes()).map(|frame| (frame.tag, frame.payload))
+    }
+
+    /// Charges `bytes` of memory to the caller's limit.
+    pub(crate) fn charge(&self, bytes: u64) -> Result<()> {
+        let total = self.spent.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if total > self.limits.memory {
+            return Err(crate::limits::over("the reads of this file take", total, self.limits.memory));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Cairn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cairn of {} bytes with {} tensors in {} buffers", self.file_len(), self.index.tensors_len(), self.buffer_count())
+    }
+}
+
+/// A tensor in an open file: what the index says, and the way to its bytes.
+#[derive(Clone, Copy)]
+pub struct TensorRef<'c> {
+    pub(crate) cairn: &'c Cairn<'c>,
+    number: u32,
+}
+
+impl<'c> TensorRef<'c> {
+    pub(crate) fn new(cairn: &'c Cairn<'c>, number: u32) -> Result<Self> {
+        cairn.index.entry(cairn.index_bytes(), number)?;
+        Ok(Self { cairn, number })
+    }
+
+    pub(crate) fn entry(&self) -> Result<Entry<'c>> {
+        self.cairn.index.entry(self.cairn.index_bytes(), self.number)
+    }
+
+    pub(crate) fn extent(&self) -> Result<Extent> {
+        let fault = |_| Error::new(Code::TensorSize, "an entry changed after it was checked");
+        self.entry()?.extent(self.dtype()?.geometry()).map_err(fault)
+    }
+
+    /// The number of the tensor in the table; equal numbers are tied tensors.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The element type.
+    ///
+    /// # Errors
+    /// None for a file that `open` accepted, as for every accessor without a section of its own here.
+    pub fn dtype(&self) -> Result<&'c DType> {
+        self.cairn.index.dtype(self.cairn.index_bytes(), self.entry()?.dtype)
+    }
+
+    /// Extent of each axis, in elements.
+    ///
+    /// # Errors
+    /// As [`TensorRef::dtype`].
+    pub fn shape(&self) -> Result<Vec<u64>> {
+        Ok(self.entry()?.dims.to_vec())
+    }
+
+    /// Strides in elements, 0 on axes of extent at most 1; `None` when row-major.
+    ///
+    /// # Errors
+    /// As [`TensorRef::dtype`].
+    pub fn strides(&self) -> Result<Option<Vec<u64>>> {
+        Ok(self.entry()?.strides.map(|s| s.to_vec()))
+    }
+
+    /// Bytes of the elements.
+    ///
+    /// # Errors
+    /// As [`TensorRef::dtype`].
+    pub fn byte_len(&self) -> Result<u64> {
+        Ok(self.extent()?.len)
+    }
+
+    /// Number of the buffer that the tensor views; `None` without bytes.
+    ///
+    /// # Errors
+    /// As [`TensorRef::dtype`].
+    pub fn buffer(&self) -> Result<Option<u32>> {
+        Ok(Some(self.entry()?.buffer).filter(|b| *b != NO_BUFFER))
+    }
+
+    /// The bytes of the file from the first to the last element's end; empty without bytes.
+    ///
+    /// # Errors
+    /// `buffer-kind` if the buffer's bytes are not the tensor's.
+    pub fn file_range(&self) -> Result<Range<u64>> {
+        match self.place()? {
+            None => Ok(0..0),
+            Some((buffer, range)) => Ok(buffer.start + range.start..buffer.start + range.end),
+        }
+    }
+
+    /// The buffer and the tensor's span in it; refuses a kind of buffer that only an extension can read.
+    pub(crate) fn place(&self) -> Result<Option<(Buffer, Range<u64>)>> {
+        let entry = self.entry()?;
+        if entry.buffer == NO_BUFFER {
+            return Ok(None);
+        }
+        let buffer = self.cairn.index.buffer(self.cairn.index_bytes(), entry.buffer)?;
+        if buffer.record.kind != KIND_TENSOR {
+            let detail = format!("tensor {} is in a buffer of kind {}: use a newer reader", self.number, buffer.record.kind);
+            return Err(Error::at(Code::BufferKind, buffer.start, detail));
+        }
+        Ok(Some((buffer, entry.offset..entry.offset + self.extent()?.span)))
+    }
+
+    /// The tensor: a view of the file where it is in memory, a copy where it is not; verified either way.
+    ///
+    /// # Errors
+    /// `block-crc`, `tail-bits` or `bool-value` for damage; `buffer-kind`; `budget`; `io`.
+    pub fn read(&self) -> Result<Tensor<'c>> {
+        let Some((buffer, range)) = self.place()? else { return self.over(Storage::borrowed(&[]), 0) };
+        let (storage, skipped) = load::span(self.cairn, &buffer, range.clone())?;
+        let tensor = self.over(storage, range.start - skipped)?;
+        crate::content::check(self, &tensor)?;
+        Ok(tensor)
+    }
+
+    /// The span's bytes as they lie in memory, without verifying them; `None` where the file is not in memory.
+    ///
+    /// # Errors
+    /// `buffer-kind`.
+    pub fn bytes_unchecked(&self) -> Result<Option<&'c [u8]>> {
+        let range = self.file_range()?;
+        let Some(bytes) = self.cairn.source.memory() else { return Ok(None) };
+        let range = crate::bytes::to_usize(range.start)?..crate::bytes::to_usize(range.end)?;
+        Ok(bytes.get(range))
+    }
+
+    /// This tensor over `storage`, whose byte `offset` is the first of the span.
+    pub(crate) fn over<'s>(&self, storage: Storage<'s>, offset: u64) -> Result<Tensor<'s>> {
+        let entry = self.entry()?;
+        let dtype = self.dtype()?;
+        let width = i64::from(dtype.geometry().bytes);
+        // Strides times bytes are below the span, which is below 2^63.
+        let strides = entry.strides.map(|s| s.iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX).saturating_mul(width)).collect::<Vec<_>>());
+        Tensor::view(dtype.clone(), &entry.dims.to_vec(), strides.as_deref(), storage, offset)
+    }
+
+    /// Rows `range` of the first axis; see [`TensorRef::slice`].
+    ///
+    /// # Errors
+    /// As [`TensorRef::slice`].
+    pub fn rows(&self, range: Range<u64>) -> Result<Tensor<'c>> {
+        let mut ranges: Vec<_> = self.entry()?.dims.iter().map(|dim| 0..dim).collect();
+        match ranges.first_mut() {
+            Some(first) => *first = range,
+            None => return Err(Error::new(Code::OutOfRange, "a tensor without axes has no rows")),
+        }
+        self.slice(&ranges)
+    }
+
+    /// The elements in a range of each axis. Only the blocks they lie in are read and verified.
+    ///
+    /// Where the file is in memory the result is a view of it if the elements' dtype is scalar; otherwise it is a
+    /// row-major copy.
+    ///
+    /// # Errors
+    /// `out-of-range` if a range is not inside its axis, there is not one for each axis, or the last one of a
+    /// block-class dtype is not in whole groups; otherwise as [`TensorRef::read`].
+    pub fn slice(&self, ranges: &[Range<u64>]) -> Result<Tensor<'c>> {
+        slice::read(self, ranges)
+    }
+
+    /// Strides in elements, row-major ones spelled out.
+    pub(crate) fn full_strides(&self) -> Result<Vec<u64>> {
+        let entry = self.entry()?;
+        Ok(entry.strides.map_or_else(|| layout::row_major_strides(&entry.dims.to_vec()), |s| s.to_vec()))
+    }
+}
+
+impl fmt::Debug for TensorRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (dtype, shape) = (self.dtype().map_err(|_| fmt::Error)?, self.shape().map_err(|_| fmt::Error)?);
+        write!(f, "tensor {} {dtype}{shape:?}", self.number)
+    }
+}
+
+impl<'c> ValueRef<'c> {
+    /// The tensor that this value is, through any type names; `None` if it is something else.
+    ///
+    /// # Errors
+    /// None for a file that `open` accepted.
+    pub fn tensor(self) -> Result<Option<TensorRef<'c>>> {
+        use crate::node::Node;
+        match self.node()? {
+            Node::Tensor(tensor) | Node::LongBytes(tensor) => Ok(Some(tensor)),
+            Node::Named(_, value) => value.tensor(),
+            _ => Ok(None),
+        }
+    }
+
+    /// The value and everything below it; tensors as [`Cairn::load`] loads them.
+    ///
+    /// # Errors
+    /// As [`Cairn::load`].
+    pub fn load(self) -> Result<Value<'c>> {
+        load::value(self)
+    }
+}
+
+impl Index {
+    fn tensors_len(&self) -> usize {
+        crate::bytes::table_index(self.tensor_count())
+    }
+}

@@ -1,0 +1,239 @@
+//! Mending what a file has twice: header, index, trailer and padding; never tensor data, which it has once.
+//! `Spec §12.4`.
+//!
+//! Nothing here reads or writes a file: [`plan`] asks for bytes and answers with bytes.
+
+use std::ops::Range;
+
+use crate::bytes::from_usize;
+use crate::checksum::{crc32, mismatch};
+use crate::error::{Class, Code, Error, Result};
+use crate::frame::{self, Regions};
+use crate::header::{self, Header, Role};
+use crate::index::{Context, Index};
+use crate::limits::{HEADER_LEN, Limits, MIN_FILE_LEN};
+
+/// Gives `len` bytes from an offset of the damaged file.
+pub type ReadAt<'r> = &'r dyn Fn(u64, u64) -> Result<Vec<u8>>;
+
+/// Bytes that belong at an offset of the file and are not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Where they belong.
+    pub offset: u64,
+    /// All bytes of the part.
+    pub bytes: Vec<u8>,
+    /// The part: `header`, `index`, `index copy`, `trailer` or `padding`.
+    pub what: &'static str,
+}
+
+/// What makes a file whole again, but for its tensor data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// Length of the mended file: beyond it something was appended, up to it something is missing.
+    pub file_len: u64,
+    /// What is to be written, by offset; patches do not overlap.
+    pub patches: Vec<Patch>,
+}
+
+impl Repair {
+    /// Whether a file of `file_len` bytes needs nothing of it.
+    pub fn is_empty(&self, file_len: u64) -> bool {
+        self.patches.is_empty() && self.file_len == file_len
+    }
+}
+
+/// Finds what must be rewritten in a file of `file_len` bytes. Whether the tensor data is intact is not looked at:
+/// [`crate::Cairn::verify`] of the mended file says.
+///
+/// ```
+/// use cairnfile::{Value, WriteOptions, repair};
+/// let whole = cairnfile::to_bytes(&Value::from(5i64), &WriteOptions::new()).unwrap();
+/// let mut bytes = whole.clone();
+/// bytes[20] ^= 1;
+/// let read = |at: u64, len: u64| Ok(bytes[at as usize..(at + len) as usize].to_vec());
+/// let repair = repair::plan(&read, bytes.len() as u64).unwrap();
+/// assert_eq!((repair.patches[0].what, &repair.patches[0].bytes[..]), ("header", &whole[..64]));
+/// ```
+///
+/// # Errors
+/// The error that `open` gives, where no intact header or trailer leads to an intact index; `truncated` where tensor
+/// data is missing; `trailer-mismatch` where header and trailer lead to two different indexes, both intact; what
+/// `read_at` returns.
+pub fn plan(read_at: ReadAt<'_>, file_len: u64) -> Result<Repair> {
+    let file = Damaged { read_at, len: file_len };
+    let header = file.header()?;
+    let trailer = file.trailer();
+    if let Err(error) = &trailer {
+        if error.class() == Class::Unsupported {
+            return trailer.map(|_| Repair { file_len, patches: Vec::new() });
+        }
+    }
+    match (header, trailer) {
+        (Ok(header), _) if !header.streamed => file.planned(header, file.other_view(&header)),
+        (_, Ok(trailer)) if trailer.streamed => file.streamed(&trailer),
+        (_, Ok(trailer)) => file.planned(Header { trailer: false, index_offset: HEADER_LEN, ..trailer }, None),
+        (Ok(_), Err(error)) => Err(error.context("a streamed file has one index, and its trailer alone says where it is")),
+        (Err(error), Err(_)) => Err(error.context("neither header nor trailer is intact")),
+    }
+}
+
+struct Damaged<'r> {
+    read_at: ReadAt<'r>,
+    len: u64,
+}
+
+/// An index whose checksum is right, and what it says.
+struct Found {
+    header: Header,
+    bytes: Vec<u8>,
+    index: Index,
+}
+
+impl Damaged<'_> {
+    /// As much of a range as the file has.
+    fn get(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        match self.len.saturating_sub(offset).min(len) {
+            0 => Ok(Vec::new()),
+            len => (self.read_at)(offset, len),
+        }
+    }
+
+    /// The header; the outer error is one that no repair gets around.
+    fn header(&self) -> Result<Result<Header>> {
+        let bytes = self.get(0, HEADER_LEN)?;
+        let Ok(array) = <[u8; 64]>::try_from(bytes.as_slice()) else {
+            header::check_start(&bytes, self.len)?;
+            return Err(Error::at(Code::TooShort, self.len, "the file ends inside its header"));
+        };
+        match Header::parse(&array, 0, Role::Header) {
+            Err(error) if error.class() == Class::Unsupported => Err(error),
+            Ok(header) if header.streamed => Ok(header.check_streamed_fields().map(|()| header)),
+            parsed => Ok(parsed),
+        }
+    }
+
+    fn trailer(&self) -> Result<Header> {
+        if self.len < MIN_FILE_LEN {
+            return Err(Error::at(Code::TooShort, self.len, "the file is too short to end with a trailer"));
+        }
+        let at = self.len - HEADER_LEN;
+        let bytes = self.get(at, HEADER_LEN)?;
+        let array = <[u8; 64]>::try_from(bytes.as_slice()).map_err(|_| Error::new(Code::Changed, "the file became shorter while it was open"))?;
+        let trailer = Header::parse(&array, at, Role::StreamedTrailer)?;
+        frame::check_numbers(&Header { index_offset: if trailer.streamed { trailer.index_offset } else { HEADER_LEN }, ..trailer }, at, self.len)?;
+        Ok(trailer)
+    }
+
+    /// What the trailer of a planned file says where that is not what its header says.
+    fn other_view(&self, header: &Header) -> Option<Header> {
+        let trailer = self.trailer().ok()?;
+        header.check_trailer(&trailer, 0).err()?;
+        Some(Header { trailer: false, index_offset: HEADER_LEN, ..trailer }).filter(|t| !t.streamed)
+    }
+
+    fn planned(&self, header: Header, other: Option<Header>) -> Result<Repair> {
+        let found = match (self.find(header), other.map(|other| self.find(other))) {
+            (Ok(_), Some(Ok(_))) => {
+                let detail = "header and trailer lead to two different indexes, both intact: this is no damage that a repair can undo";
+                return Err(Error::at(Code::TrailerMismatch, self.len - HEADER_LEN, detail));
+            }
+            (Err(_), Some(Ok(found))) | (Ok(found), _) => found,
+            (Err(error), _) => return Err(error),
+        };
+        self.check_data(&found)?;
+        let Some(regions) = Regions::after(found.index.buffers.end(), &found.header) else {
+            return Err(Error::new(Code::FileLayout, "the parts add up to more than 2^63-1 bytes"));
+        };
+        let trailer = Header { trailer: true, index_offset: regions.last_index, ..found.header };
+        let mut repair = Repair { file_len: regions.file_len, patches: Vec::new() };
+        self.compare(&mut repair, 0, &found.header.encode(), "header")?;
+        self.compare(&mut repair, HEADER_LEN, &found.bytes, "index")?;
+        self.compare(&mut repair, regions.last_index, &found.bytes, "index copy")?;
+        self.compare(&mut repair, regions.trailer, &trailer.encode(), "trailer")?;
+        self.finish(repair, &found, regions, HEADER_LEN + found.header.index_len)
+    }
+
+    fn streamed(&self, trailer: &Header) -> Result<Repair> {
+        let bytes = self.get(trailer.index_offset, trailer.index_len)?;
+        let computed = crc32(&bytes);
+        if computed != trailer.index_crc {
+            let detail = mismatch(Code::IndexCrc, trailer.index_crc, computed) + "; a streamed file has no other";
+            return Err(Error::at(Code::IndexCrc, trailer.index_offset, detail));
+        }
+        let found = parse(*trailer, bytes)?;
+        let Some(regions) = Regions::after(found.index.buffers.end(), trailer) else {
+            return Err(Error::new(Code::FileLayout, "the parts add up to more than 2^63-1 bytes"));
+        };
+        let mut repair = Repair { file_len: regions.file_len, patches: Vec::new() };
+        self.compare(&mut repair, 0, &Header::streamed(trailer.block_log2).encode(), "header")?;
+        self.finish(repair, &found, regions, HEADER_LEN)
+    }
+
+    /// The index of a planned file, from the front or from the end.
+    fn find(&self, header: Header) -> Result<Found> {
+        // The file may have lost its end or have something appended: the real length is not asked.
+        frame::check_numbers(&header, 0, header.file_len)?;
+        let mut computed = 0;
+        for offset in [Some(HEADER_LEN), copy_offset(&header)].into_iter().flatten() {
+            let bytes = self.get(offset, header.index_len)?;
+            if from_usize(bytes.len()) == header.index_len && crc32(&bytes) == header.index_crc {
+                return parse(header, bytes);
+            }
+            computed = if offset == HEADER_LEN { crc32(&bytes) } else { computed };
+        }
+        let detail = mismatch(Code::IndexCrc, header.index_crc, computed) + "; the copy at the end is damaged too";
+        Err(Error::at(Code::IndexCrc, HEADER_LEN, detail))
+    }
+
+    /// Refuses a file that ends before its tensor data does.
+    fn check_data(&self, found: &Found) -> Result<()> {
+        let end = found.index.buffers.end();
+        if self.len < end {
+            let detail = format!("the file has {} bytes, its tensor data ends at {end}: what is missing is stored once", self.len);
+            return Err(Error::at(Code::Truncated, self.len, detail));
+        }
+        Ok(())
+    }
+
+    fn compare(&self, repair: &mut Repair, offset: u64, expected: &[u8], what: &'static str) -> Result<()> {
+        if self.get(offset, from_usize(expected.len()))? != expected {
+            repair.patches.push(Patch { offset, bytes: expected.to_vec(), what });
+        }
+        Ok(())
+    }
+
+    /// Adds the patches of the padding and sorts all.
+    fn finish(&self, mut repair: Repair, found: &Found, regions: Regions, data_start: u64) -> Result<Repair> {
+        let mut end = data_start;
+        for number in 0..from_usize(found.index.buffers.len()) {
+            let buffer = found.index.buffer(&found.bytes, u32::try_from(number).unwrap_or(u32::MAX))?;
+            self.check_zero(&mut repair, end..buffer.start)?;
+            end = buffer.start + buffer.record.len;
+        }
+        self.check_zero(&mut repair, end..regions.last_index)?;
+        self.check_zero(&mut repair, regions.last_index + found.header.index_len..regions.trailer)?;
+        repair.patches.sort_by_key(|patch| patch.offset);
+        Ok(repair)
+    }
+
+    fn check_zero(&self, repair: &mut Repair, gap: Range<u64>) -> Result<()> {
+        let len = usize::try_from(gap.end.saturating_sub(gap.start)).unwrap_or(0);
+        self.compare(repair, gap.start, &vec![0; len], "padding")
+    }
+}
+
+fn parse(header: Header, bytes: Vec<u8>) -> Result<Found> {
+    let context = Context { header: &header, data_start: frame::data_start(&header), limits: &Limits::default(), understood: &[] };
+    let index = Index::parse(&bytes, &context)?;
+    Ok(Found { header, bytes, index })
+}
+
+/// Where the second index of a planned file lies: it ends, padded, where the trailer begins.
+fn copy_offset(header: &Header) -> Option<u64> {
+    let padded = crate::bytes::align_up(header.index_len, crate::limits::PART_ALIGN)?;
+    header.file_len.checked_sub(HEADER_LEN)?.checked_sub(padded)
+}
+
+#[cfg(test)]
+mod tests;

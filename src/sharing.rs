@@ -1,0 +1,318 @@
+//! Which tensors share a buffer: the rule a reader checks and the algorithm a writer runs. `Spec §7.8, §13.3`.
+
+use crate::buffer::KIND_TENSOR;
+use crate::bytes::table_index;
+use crate::entry::NO_BUFFER;
+use crate::error::{Code, Error, Result};
+use crate::index::Tables;
+use crate::layout::has_partial_group;
+
+/// The buffers that more than one tensor views.
+pub(crate) struct SharedBuffers(Vec<u64>);
+
+impl SharedBuffers {
+    pub(crate) fn contains(&self, buffer: u32) -> bool {
+        self.0.get(table_index(buffer / 64)).is_some_and(|word| word >> (buffer % 64) & 1 == 1)
+    }
+
+    fn insert(&mut self, buffer: u32, buffers: usize) {
+        self.0.resize(buffers.div_ceil(64), 0);
+        self.0[table_index(buffer / 64)] |= 1 << (buffer % 64);
+    }
+}
+
+fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
+    tables.entry(number).map_or((NO_BUFFER, 0), |e| (e.buffer, e.offset))
+}
+
+/// Refuses equal entries. Returns the tensors that may share a buffer, by buffer and offset.
+pub(crate) fn check_distinct(tables: &Tables<'_>) -> Result<Vec<u32>> {
+    let Some(mut numbers) = suspects(tables)? else { return Ok(Vec::new()) };
+    let place = |number: &u32| place(tables, *number);
+    numbers.sort_unstable_by(|a, b| {
+        place(a).cmp(&place(b)).then_with(|| tables.entry_bytes(*a).cmp(tables.entry_bytes(*b))).then(a.cmp(b))
+    });
+    if let Some(pair) = numbers.windows(2).find(|pair| tables.entry_bytes(pair[0]) == tables.entry_bytes(pair[1])) {
+        let detail = format!("tensors {} and {} have equal entries", pair[0], pair[1]);
+        return Err(Error::at(Code::TensorDuplicate, tables.entry_offset(pair[1]), detail));
+    }
+    Ok(numbers)
+}
+
+/// Refuses buffers that their tensors do not cover as one overlapping chain; `numbers` is what [`check_distinct`]
+/// returned.
+pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<SharedBuffers> {
+    let mut shared = SharedBuffers(Vec::new());
+    for group in numbers.chunk_by(|a, b| place(tables, *a).0 == place(tables, *b).0) {
+        let (buffer, _) = place(tables, group[0]);
+        if buffer == NO_BUFFER {
+            continue;
+        }
+        check_group(tables, buffer, group)?;
+        if group.len() > 1 {
+            shared.insert(buffer, tables.buffers.len());
+        }
+    }
+    Ok(shared)
+}
+
+/// The tensors that can break a rule: none in the common file, where each tensor is alone and fills its buffer.
+fn suspects(tables: &Tables<'_>) -> Result<Option<Vec<u32>>> {
+    let count = tables.tensor_count();
+    let mut next_buffer = 0;
+    let mut plain = true;
+    let mut empty = 0usize;
+    for number in 0..count {
+        let entry = tables.entry(number)?;
+        if entry.buffer == NO_BUFFER {
+            empty += 1;
+            continue;
+        }
+        plain &= entry.buffer == next_buffer && fills_buffer(tables, number)?;
+        next_buffer += 1;
+        if !plain {
+            break;
+        }
+    }
+    if plain && empty < 2 {
+        return Ok(None);
+    }
+    let wanted = |n: &u32| !plain || tables.entry(*n).is_ok_and(|e| e.buffer == NO_BUFFER);
+    let mut numbers = Vec::with_capacity(if plain { empty } else { table_index(count) });
+    numbers.extend((0..count).filter(wanted));
+    Ok(Some(numbers))
+}
+
+fn fills_buffer(tables: &Tables<'_>, number: u32) -> Result<bool> {
+    let entry = tables.entry(number)?;
+    let Some(buffer) = tables.buffers.get(tables.bytes, entry.buffer) else { return Ok(false) };
+    if buffer.record.kind != KIND_TENSOR {
+        return Ok(true);
+    }
+    let extent = tables.extent(number)?;
+    Ok(extent.dense && entry.offset == 0 && extent.span == buffer.record.len)
+}
+
+/// One buffer and its tensors, by offset.
+fn check_group(tables: &Tables<'_>, buffer: u32, group: &[u32]) -> Result<()> {
+    let Some(record) = tables.buffers.get(tables.bytes, buffer).map(|b| b.record) else { return Ok(()) };
+    if record.kind != KIND_TENSOR {
+        return Ok(());
+    }
+    let mut covered = 0;
+    for number in group {
+        let entry = tables.entry(*number)?;
+        let extent = tables.extent(*number)?;
+        if !extent.dense {
+            continue;
+        }
+        let chained = if covered == 0 { entry.offset == 0 } else { entry.offset < covered };
+        if !chained {
+            let detail = format!("no dense tensor joins byte {covered} of buffer {buffer} to tensor {number}");
+            return Err(Error::at(Code::ViewCover, tables.entry_offset(*number) + 8, detail));
+        }
+        covered = covered.max(entry.offset + extent.span);
+    }
+    if covered != record.len {
+        let detail = format!("the dense tensors of buffer {buffer} cover {covered} of its {} bytes", record.len);
+        return Err(Error::at(Code::ViewCover, tables.entry_offset(group[0]), detail));
+    }
+    if group.len() > 1 { check_partial(tables, buffer, group) } else { Ok(()) }
+}
+
+fn check_partial(tables: &Tables<'_>, buffer: u32, group: &[u32]) -> Result<()> {
+    for number in group {
+        let entry = tables.entry(*number)?;
+        if has_partial_group(tables.geometry(entry.dtype)?, entry.dims.iter()) {
+            let detail = format!("tensor {number} ends within a group and is not alone in buffer {buffer}");
+            return Err(Error::at(Code::ViewPartial, tables.entry_offset(*number), detail));
+        }
+    }
+    Ok(())
+}
+
+/// Where a tensor to be written lies in memory, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaf {
+    /// Address space: tensors of different ones never meet.
+    pub(crate) space: u64,
+    /// First byte and end of the elements.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) align: u64,
+    /// Ends within a group, so nothing may share its last byte.
+    pub(crate) partial: bool,
+    pub(crate) form: Form,
+    /// Extents above 1 and their strides in bytes, without sign, largest last.
+    pub(crate) axes: Vec<(u64, u64)>,
+}
+
+/// What a tensor's strides allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Fills its range: can hold a buffer together.
+    Dense,
+    /// Leaves holes: needs dense tensors around it.
+    Strided,
+    /// Strides that cannot be stored.
+    Illegal,
+    /// Always in a buffer of its own: bytes have no identity.
+    Alone,
+}
+
+/// The outcome: which buffer each leaf goes to and where in it.
+pub(crate) struct Groups {
+    /// For each leaf, its group and its offset in bytes; a loose leaf has a group of its own and is written row-major.
+    pub(crate) place: Vec<(usize, u64)>,
+    pub(crate) loose: Vec<bool>,
+    /// Address range and space of each group.
+    pub(crate) ranges: Vec<(u64, u64, u64)>,
+}
+
+/// Groups `leaves` into buffers. `Err` holds two leaves that would lose their sharing.
+pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Groups, (usize, usize)> {
+    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form == Form::Dense).collect();
+    order.sort_unstable_by_key(|i| (leaves[*i].space, leaves[*i].start, *i));
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut ranges: Vec<(u64, u64, u64)> = Vec::new();
+    for i in order {
+        let leaf = &leaves[i];
+        match (groups.last_mut(), ranges.last_mut()) {
+            (Some(group), Some(range)) if range.0 == leaf.space && leaf.start < range.2 => {
+                range.2 = range.2.max(leaf.end);
+                group.push(i);
+            }
+            _ => {
+                groups.push(vec![i]);
+                ranges.push((leaf.space, leaf.start, leaf.end));
+            }
+        }
+    }
+    join_strided(leaves, &mut groups, &ranges);
+    let outcome = settle(leaves, &groups, &ranges);
+    if !unshare {
+        match meeting(leaves, &outcome.loose) {
+            None => {}
+            Some(pair) => return Err(pair),
+        }
+    }
+    Ok(outcome)
+}
+
+/// A strided leaf joins the one group that contains its range.
+fn join_strided(leaves: &[Leaf], groups: &mut [Vec<usize>], ranges: &[(u64, u64, u64)]) {
+    for (i, leaf) in leaves.iter().enumerate().filter(|(_, leaf)| leaf.form == Form::Strided) {
+        let after = ranges.partition_point(|(space, start, _)| (*space, *start) <= (leaf.space, leaf.start));
+        let Some(g) = after.checked_sub(1) else { continue };
+        if ranges[g].0 == leaf.space && leaf.end <= ranges[g].2 {
+            groups[g].push(i);
+        }
+    }
+}
+
+/// Dissolves the groups that cannot be stored and gives every leaf its place.
+fn settle(leaves: &[Leaf], groups: &[Vec<usize>], ranges: &[(u64, u64, u64)]) -> Groups {
+    let mut place = vec![None; leaves.len()];
+    let mut kept = Vec::new();
+    for (group, range) in groups.iter().zip(ranges) {
+        let storable = |i: &usize| {
+            let leaf = &leaves[*i];
+            (leaf.start - range.1) % leaf.align == 0 && (group.len() == 1 || !leaf.partial)
+        };
+        if group.iter().all(storable) {
+            for i in group {
+                place[*i] = Some((kept.len(), leaves[*i].start - range.1));
+            }
+            kept.push(*range);
+        }
+    }
+    let loose = place.iter().zip(leaves).map(|(p, leaf)| p.is_none() && leaf.form != Form::Alone).collect();
+    let place = place.into_iter().zip(leaves).map(|(p, leaf)| {
+        p.unwrap_or_else(|| {
+            kept.push((leaf.space, leaf.start, leaf.end));
+            (kept.len() - 1, 0)
+        })
+    });
+    Groups { place: place.collect(), loose, ranges: kept }
+}
+
+/// A loose leaf and another one whose elements may be the same bytes.
+fn meeting(leaves: &[Leaf], loose: &[bool]) -> Option<(usize, usize)> {
+    if !loose.contains(&true) {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form != Form::Alone && leaves[*i].start < leaves[*i].end).collect();
+    order.sort_unstable_by_key(|i| (leaves[*i].space, leaves[*i].start, *i));
+    let mut open: Vec<usize> = Vec::new();
+    for i in order {
+        let leaf = &leaves[i];
+        open.retain(|o| leaves[*o].space == leaf.space && leaves[*o].end > leaf.start);
+        let meets = |o: &&usize| (loose[**o] || loose[i]) && !apart(&leaves[**o], leaf);
+        if let Some(o) = open.iter().find(meets) {
+            return Some((*o.min(&&i), *o.max(&&i)));
+        }
+        open.push(i);
+    }
+    None
+}
+
+/// Whether two leaves whose ranges overlap provably have no byte in common: both repeat at the same largest stride,
+/// and modulo it the rest of each lies in disjoint ranges, as the column slices of one matrix do.
+fn apart(a: &Leaf, b: &Leaf) -> bool {
+    let (Some((_, step)), Some((_, other))) = (a.axes.last(), b.axes.last()) else { return false };
+    let inner = |leaf: &Leaf| (leaf.end - leaf.start).checked_sub(leaf.axes.last().map_or(0, |(dim, stride)| (dim - 1) * stride));
+    let (Some(a_len), Some(b_len)) = (inner(a), inner(b)) else { return false };
+    if step != other || *step == 0 {
+        return false;
+    }
+    // Distance from a's range up to b's, around the circle of `step` bytes.
+    let ahead = (b.start % step + step - a.start % step) % step;
+    a_len <= ahead && ahead + b_len <= *step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(start: u64, end: u64, form: Form) -> Leaf {
+        Leaf { space: 0, start, end, align: 4, partial: false, form, axes: vec![] }
+    }
+
+    #[test]
+    fn overlapping_is_one_group_and_touching_is_two() {
+        let leaves = [leaf(0, 8, Form::Dense), leaf(4, 16, Form::Dense), leaf(16, 20, Form::Dense), leaf(4, 12, Form::Strided)];
+        let groups = group(&leaves, false).unwrap();
+        assert_eq!(groups.place, [(0, 0), (0, 4), (1, 0), (0, 4)]);
+        assert!(!groups.loose.contains(&true));
+    }
+
+    #[test]
+    fn a_strided_view_without_its_base_is_loose() {
+        let groups = group(&[leaf(0, 100, Form::Strided)], false).unwrap();
+        assert_eq!((groups.place, groups.loose), (vec![(0, 0)], vec![true]));
+    }
+
+    #[test]
+    fn a_bridge_over_two_groups_would_lose_its_sharing() {
+        let leaves = [leaf(0, 8, Form::Dense), leaf(8, 16, Form::Dense), leaf(4, 12, Form::Strided)];
+        assert_eq!(group(&leaves, false).err(), Some((0, 2)));
+        assert_eq!(group(&leaves, true).unwrap().loose, [false, false, true]);
+    }
+
+    #[test]
+    fn column_slices_are_apart() {
+        let column = |start, end| Leaf { axes: vec![(2, 4), (3, 24)], ..leaf(start, end, Form::Strided) };
+        let qkv = [column(0, 56), column(8, 64), column(16, 72)];
+        assert_eq!(group(&qkv, false).unwrap().loose, [true; 3]);
+        let overlapping = [column(0, 56), column(4, 60)];
+        assert!(group(&overlapping, false).is_err());
+    }
+
+    #[test]
+    fn misaligned_and_partial_members_dissolve_a_group() {
+        let bytes = Leaf { align: 1, ..leaf(0, 20, Form::Dense) };
+        assert!(group(&[bytes.clone(), leaf(2, 6, Form::Dense)], false).is_err());
+        let partial = Leaf { partial: true, align: 1, ..leaf(0, 4, Form::Dense) };
+        assert!(group(&[bytes, partial], false).is_err());
+    }
+}

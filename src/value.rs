@@ -1,0 +1,268 @@
+//! The bytes of values: one tag, fixed-width fields; parse and encode side by side. `Spec §9`.
+
+use nom::Parser;
+
+use crate::bytes::{Input, Parsed, i64, put_u32, refuse, slice, to_u32, u8, u32, u64};
+use crate::dtype::type_name;
+use crate::error::{Code, Error, Result};
+use crate::limits::{MAX_BIGINT_BYTES, MAX_INLINE_BYTES, MAX_NAME_LEN};
+
+pub(crate) const NULL: u8 = 0x01;
+pub(crate) const FALSE: u8 = 0x02;
+pub(crate) const TRUE: u8 = 0x03;
+pub(crate) const INT: u8 = 0x04;
+pub(crate) const BIGINT: u8 = 0x05;
+pub(crate) const FLOAT: u8 = 0x06;
+pub(crate) const COMPLEX: u8 = 0x07;
+pub(crate) const STR: u8 = 0x08;
+pub(crate) const BYTES: u8 = 0x09;
+pub(crate) const LIST: u8 = 0x0A;
+pub(crate) const TUPLE: u8 = 0x0B;
+pub(crate) const DICT: u8 = 0x0C;
+pub(crate) const NAMED: u8 = 0x0D;
+pub(crate) const TENSOR: u8 = 0x0E;
+
+/// The type name under which bytes above 64 KiB are kept in a tensor.
+pub(crate) const BYTES_NAME: &str = "bytes";
+
+/// A value up to where its items begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Head<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    BigInt(&'a [u8]),
+    Float(u64),
+    Complex(u64, u64),
+    Str(&'a str),
+    Bytes(&'a [u8]),
+    List(Items),
+    Tuple(Items),
+    Dict(Items),
+    Named(&'a str),
+    Tensor(u32),
+}
+
+/// The fields of a container: how many items follow and how many bytes they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Items {
+    pub(crate) count: u32,
+    pub(crate) len: u32,
+}
+
+/// Parses tag and fields of one value; the rest begins at its first item, if it has items.
+pub(crate) fn head(input: Input<'_>) -> Parsed<'_, Head<'_>> {
+    let (rest, tag) = u8(input)?;
+    match tag {
+        NULL => Ok((rest, Head::Null)),
+        FALSE => Ok((rest, Head::Bool(false))),
+        TRUE => Ok((rest, Head::Bool(true))),
+        INT => i64.map(Head::Int).parse(rest),
+        BIGINT => bigint(rest),
+        FLOAT => u64.map(Head::Float).parse(rest),
+        COMPLEX => (u64, u64).map(|(re, im)| Head::Complex(re, im)).parse(rest),
+        STR => string.map(Head::Str).parse(rest),
+        BYTES => bytes(rest),
+        LIST => items(1).map(Head::List).parse(rest),
+        TUPLE => items(1).map(Head::Tuple).parse(rest),
+        DICT => items(6).map(Head::Dict).parse(rest),
+        NAMED => named(rest),
+        TENSOR => u32.map(Head::Tensor).parse(rest),
+        _ => refuse(Error::at(Code::ValueTag, input.offset, format!("value tag {tag:#04x} is not defined"))),
+    }
+}
+
+fn bigint(input: Input<'_>) -> Parsed<'_, Head<'_>> {
+    let (rest, len) = u32(input)?;
+    if u64::from(len) > crate::bytes::from_usize(MAX_BIGINT_BYTES) {
+        return refuse(Error::at(Code::BigintLimit, input.offset, format!("a big int takes {len} bytes, the most is {MAX_BIGINT_BYTES}")));
+    }
+    let wrong = || Error::at(Code::ValueBigint, input.offset, format!("a big int of {len} bytes is not minimal or fits 64 bits"));
+    if len <= 8 {
+        return refuse(wrong());
+    }
+    let (rest, digits) = slice(len).parse(rest)?;
+    if minimal(digits).len() != digits.len() {
+        return refuse(wrong());
+    }
+    Ok((rest, Head::BigInt(digits)))
+}
+
+/// Two's complement little-endian without the bytes that only repeat the sign.
+pub(crate) fn minimal(mut digits: &[u8]) -> &[u8] {
+    while let [head @ .., below, top] = digits {
+        let sign_only = (*top == 0 && below & 0x80 == 0) || (*top == 0xFF && below & 0x80 != 0);
+        if !sign_only {
+            break;
+        }
+        digits = &digits[..head.len() + 1];
+    }
+    digits
+}
+
+fn string(input: Input<'_>) -> Parsed<'_, &str> {
+    let (after, len) = u32(input)?;
+    let (rest, text) = slice(len).parse(after)?;
+    match std::str::from_utf8(text) {
+        Ok(text) => Ok((rest, text)),
+        Err(e) => {
+            let at = after.offset + crate::bytes::from_usize(e.valid_up_to());
+            refuse(Error::at(Code::ValueUtf8, at, "a string is not UTF-8"))
+        }
+    }
+}
+
+fn bytes(input: Input<'_>) -> Parsed<'_, Head<'_>> {
+    let (rest, len) = u32(input)?;
+    if crate::bytes::table_index(len) > MAX_INLINE_BYTES {
+        let detail = format!("a bytes value takes {len} bytes, the most is {MAX_INLINE_BYTES}; longer ones are a tensor named `bytes`");
+        return refuse(Error::at(Code::BytesLimit, input.offset, detail));
+    }
+    slice(len).map(Head::Bytes).parse(rest)
+}
+
+/// Count and byte length of a container whose items take at least `least` bytes each.
+fn items<'a>(least: u64) -> impl FnMut(Input<'a>) -> Parsed<'a, Items> {
+    move |input| {
+        let (rest, (count, len)) = (u32, u32).parse(input)?;
+        if u64::from(count) * least > u64::from(len) {
+            let detail = format!("a container claims {count} items in {len} bytes");
+            return refuse(Error::at(Code::ValueLength, input.offset, detail));
+        }
+        slice(len).parse(rest)?;
+        Ok((rest, Items { count, len }))
+    }
+}
+
+fn named(input: Input<'_>) -> Parsed<'_, Head<'_>> {
+    let (rest, len) = u32(input)?;
+    if crate::bytes::table_index(len) > MAX_NAME_LEN {
+        return refuse(Error::at(Code::NamedName, input.offset, format!("a type name takes {len} bytes, the most is {MAX_NAME_LEN}")));
+    }
+    let (rest, name) = slice(len).parse(rest)?;
+    match type_name(name) {
+        Some(name) => Ok((rest, Head::Named(name))),
+        None => {
+            let detail = format!("type name {:?} has neither form of a name", name.escape_ascii().to_string());
+            refuse(Error::at(Code::NamedName, input.offset, detail))
+        }
+    }
+}
+
+/// A dict key as it lies in the index: its tag and its bytes (8 for an int).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RawKey<'a> {
+    pub(crate) tag: u8,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Parses one dict key.
+pub(crate) fn key(input: Input<'_>) -> Parsed<'_, RawKey<'_>> {
+    let (rest, tag) = u8(input)?;
+    match tag {
+        INT => slice(8).map(|bytes| RawKey { tag, bytes }).parse(rest),
+        STR => string.map(|text| RawKey { tag, bytes: text.as_bytes() }).parse(rest),
+        BYTES => {
+            let (rest, len) = u32(rest)?;
+            slice(len).map(|bytes| RawKey { tag, bytes }).parse(rest)
+        }
+        _ => refuse(Error::at(Code::KeyTag, input.offset, format!("tag {tag:#04x} is not that of an int, str or bytes key"))),
+    }
+}
+
+pub(crate) fn put_int(out: &mut Vec<u8>, n: i64) {
+    out.push(INT);
+    out.extend_from_slice(&n.to_le_bytes());
+}
+
+pub(crate) fn put_float(out: &mut Vec<u8>, x: f64) {
+    out.push(FLOAT);
+    out.extend_from_slice(&x.to_bits().to_le_bytes());
+}
+
+pub(crate) fn put_complex(out: &mut Vec<u8>, re: f64, im: f64) {
+    out.push(COMPLEX);
+    out.extend_from_slice(&re.to_bits().to_le_bytes());
+    out.extend_from_slice(&im.to_bits().to_le_bytes());
+}
+
+/// A big int, a str, bytes or the name of a named value: tag, length, bytes.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<()> {
+    out.push(tag);
+    put_u32(out, to_u32(bytes.len(), "a value")?);
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+pub(crate) fn put_tensor(out: &mut Vec<u8>, number: u32) {
+    out.push(TENSOR);
+    put_u32(out, number);
+}
+
+/// Begins a container; [`end_container`] fills in the byte length.
+pub(crate) fn begin_container(out: &mut Vec<u8>, tag: u8, count: usize) -> Result<usize> {
+    out.push(tag);
+    put_u32(out, to_u32(count, "items of a container")?);
+    put_u32(out, 0);
+    Ok(out.len())
+}
+
+/// Ends the container whose items began at `start`.
+pub(crate) fn end_container(out: &mut [u8], start: usize) -> Result<()> {
+    let len = to_u32(out.len() - start, "bytes of a container")?;
+    out[start - 4..start].copy_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::finish;
+
+    fn parse(bytes: &[u8]) -> Result<String> {
+        finish(head(Input::new(bytes, 0))).map(|(rest, head)| format!("{head:?} {}", rest.bytes.len()))
+    }
+
+    #[test]
+    fn scalars_round_trip() {
+        let mut out = Vec::new();
+        put_int(&mut out, -2);
+        assert_eq!(parse(&out).unwrap(), "Int(-2) 0");
+        out.clear();
+        put_float(&mut out, f64::from_bits(0x7FF8_0000_0000_0001));
+        assert_eq!(parse(&out).unwrap(), "Float(9221120237041090561) 0");
+        out.clear();
+        put_complex(&mut out, 0.0, -0.0);
+        assert_eq!(parse(&out).unwrap(), format!("Complex(0, {}) 0", 1u64 << 63));
+        out.clear();
+        put_bytes(&mut out, STR, "é".as_bytes()).unwrap();
+        assert_eq!(parse(&out).unwrap(), "Str(\"é\") 0");
+        out.clear();
+        put_tensor(&mut out, 7);
+        assert_eq!(parse(&out).unwrap(), "Tensor(7) 0");
+    }
+
+    #[test]
+    fn containers_round_trip() {
+        let mut out = Vec::new();
+        let start = begin_container(&mut out, LIST, 2).unwrap();
+        out.extend([NULL, TRUE]);
+        end_container(&mut out, start).unwrap();
+        assert_eq!(parse(&out).unwrap(), "List(Items { count: 2, len: 2 }) 2");
+    }
+
+    #[test]
+    fn minimal_drops_sign_bytes_only() {
+        assert_eq!(minimal(&[1, 0, 0]), [1]);
+        assert_eq!(minimal(&[0x80, 0]), [0x80, 0]);
+        assert_eq!(minimal(&[0x80, 0xFF, 0xFF]), [0x80]);
+        assert_eq!(minimal(&[0xFF, 0xFF]), [0xFF]);
+    }
+
+    #[test]
+    fn undefined_tags() {
+        for tag in std::iter::once(0).chain(0x0F..=0xFF) {
+            assert_eq!(parse(&[tag; 16]).unwrap_err().code(), Code::ValueTag);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! One pass over metadata and root that checks every rule on values, and builds nothing but the key tables.
+//! `Spec §7.9, §9, §12`.
+
+use nom::Parser;
+use nom::bytes::complete::take;
+
+use crate::bytes::{Input, Parsed, finish, refuse, table_index};
+use crate::error::{Code, Error, Result};
+use crate::keys::{KeyTables, duplicate};
+use crate::limits::{MAX_DEPTH, MAX_PATH_LEN};
+use crate::value::{self, BYTES_NAME, Head, Items, STR};
+
+/// What the walk asks about the tensor a `bytes` value names.
+pub(crate) trait Tensors {
+    /// How many tensors the table has.
+    fn count(&self) -> u32;
+    /// Whether tensor `number` has the form that SPEC.md §9.5 demands of long bytes.
+    fn is_long_bytes(&self, number: u32) -> bool;
+}
+
+/// Walks the metadata and then the root, which must end the index; returns their offsets and the key tables.
+pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &dyn Tensors) -> Result<(u32, u32, KeyTables)> {
+    let keys = KeyTables::with_room(input.bytes.len());
+    let base = input.offset - crate::bytes::from_usize(index.len() - input.bytes.len());
+    let mut walk = Walk { index, base, tensors, keys, scratch: Vec::new(), next_tensor: 0, long_bytes: Vec::new(), in_metadata: true };
+    let metadata = walk.at(input);
+    let (rest, ()) = finish(walk.metadata(input))?;
+    walk.in_metadata = false;
+    let root = walk.at(rest);
+    let (rest, ()) = finish(walk.value(rest, 1, 0))?;
+    if !rest.bytes.is_empty() {
+        let detail = format!("{} bytes follow the root value in the index", rest.bytes.len());
+        return Err(Error::at(Code::IndexLong, rest.offset, detail));
+    }
+    if walk.next_tensor != tensors.count() {
+        let detail = format!("tensor {} is in the table but not in the root", walk.next_tensor);
+        return Err(Error::at(Code::TensorOrder, rest.offset, detail));
+    }
+    Ok((metadata, root, walk.keys))
+}
+
+struct Walk<'a> {
+    index: &'a [u8],
+    /// Absolute offset of the index.
+    base: u64,
+    tensors: &'a dyn Tensors,
+    keys: KeyTables,
+    /// Words of the dicts being walked that keep no table; a stack.
+    scratch: Vec<u64>,
+    next_tensor: u32,
+    /// Numbers of the tensors that are long bytes, ascending.
+    long_bytes: Vec<u32>,
+    in_metadata: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn at(&self, input: Input<'_>) -> u32 {
+        // The index is below 2^29 bytes.
+        u32::try_from(input.offset - self.base).unwrap_or(u32::MAX)
+    }
+
+    fn metadata(&mut self, input: Input<'a>) -> Parsed<'a, ()> {
+        match value::head(input)?.1 {
+            Head::Dict(_) => self.value(input, 1, 0),
+            _ => refuse(Error::at(Code::Metadata, input.offset, "the metadata is not a dict")),
+        }
+    }
+
+    fn value(&mut self, input: Input<'a>, depth: u32, path: u32) -> Parsed<'a, ()> {
+        check_depth(depth, input)?;
+        let (rest, head) = value::head(input)?;
+        match head {
+            Head::List(items) | Head::Tuple(items) => self.list(rest, items, depth, path),
+            Head::Dict(items) => self.dict(rest, self.at(input), items, depth, path),
+            Head::Named(name) if name == BYTES_NAME => self.long_bytes(rest, depth + 1),
+            Head::Named(_) => self.value(rest, depth + 1, path),
+            Head::Tensor(number) => {
+                self.tensor(input, number).or_else(refuse)?;
+                Ok((rest, ()))
+            }
+            _ => Ok((rest, ())),
+        }
+    }
+
+    fn list(&mut self, rest: Input<'a>, items: Items, depth: u32, path: u32) -> Parsed<'a, ()> {
+        let (after, mut body) = take(items.len).parse(rest)?;
+        body = body.items();
+        for _ in 0..items.count {
+            body = self.value(body, depth + 1, path)?.0;
+        }
+        check_end(body)?;
+        Ok((after, ()))
+    }
+
+    fn dict(&mut self, rest: Input<'a>, at: u32, items: Items, depth: u32, path: u32) -> Parsed<'a, ()> {
+        let (after, mut body) = take(items.len).parse(rest)?;
+        body = body.items();
+        let kept = KeyTables::keeps(items).then(|| self.keys.reserve(at, items.count));
+        let base = self.scratch.len();
+        for i in 0..table_index(items.count) {
+            let (item, path) = self.key(body, depth, path, kept.map(|start| (start, i)))?;
+            body = self.value(item, depth + 1, path)?.0;
+        }
+        check_end(body)?;
+        let words = match kept {
+            Some(start) => self.keys.slots(start, items.count),
+            None => &mut self.scratch[base..],
+        };
+        if let Some(at) = duplicate(words, self.index) {
+            let detail = "a dict has two equal keys; this is the second";
+            return refuse(Error::at(Code::KeyDuplicate, self.base + u64::from(at), detail));
+        }
+        self.scratch.truncate(base);
+        Ok((after, ()))
+    }
+
+    /// One key: remembers its word and returns the key bytes of the path including it.
+    fn key(&mut self, input: Input<'a>, depth: u32, path: u32, kept: Option<(usize, usize)>) -> Parsed<'a, u32> {
+        let (rest, key) = value::key(input)?;
+        if self.in_metadata && depth == 1 && key.tag != STR {
+            return refuse(Error::at(Code::Metadata, input.offset, "a key of the metadata is not a str"));
+        }
+        let path = u64::from(path) + crate::bytes::from_usize(key.bytes.len());
+        let Some(path) = u32::try_from(path).ok().filter(|p| *p <= MAX_PATH_LEN) else {
+            return refuse(Error::at(Code::PathLimit, input.offset, format!("the keys along a path take {path} bytes, the most is {MAX_PATH_LEN}")));
+        };
+        let word = self.keys.word(key, self.at(input));
+        match kept {
+            Some((start, i)) => *self.keys.slot(start, i) = word,
+            None => self.scratch.push(word),
+        }
+        Ok((rest, path))
+    }
+
+    fn tensor(&mut self, input: Input<'_>, number: u32) -> Result<()> {
+        let at = input.offset;
+        if self.in_metadata {
+            return Err(Error::at(Code::Metadata, at, "the metadata contains a tensor"));
+        }
+        if number >= self.tensors.count() {
+            let detail = format!("tensor {number} is not among the {} of the table", self.tensors.count());
+            return Err(Error::at(Code::TensorReference, at + 1, detail));
+        }
+        if number > self.next_tensor {
+            let detail = format!("tensor {number} appears before tensor {}", self.next_tensor);
+            return Err(Error::at(Code::TensorOrder, at + 1, detail));
+        }
+        if number < self.next_tensor && self.long_bytes.binary_search(&number).is_ok() {
+            return Err(Error::at(Code::NamedBytes, at + 1, format!("tensor {number} is a bytes value and referenced again")));
+        }
+        self.next_tensor += u32::from(number == self.next_tensor);
+        Ok(())
+    }
+
+    fn long_bytes(&mut self, input: Input<'a>, depth: u32) -> Parsed<'a, ()> {
+        check_depth(depth, input)?;
+        let (rest, head) = value::head(input)?;
+        let Head::Tensor(number) = head else {
+            return refuse(Error::at(Code::NamedBytes, input.offset, "a value named `bytes` is not a tensor"));
+        };
+        let first = number == self.next_tensor;
+        self.tensor(input, number).or_else(refuse)?;
+        if !first || !self.tensors.is_long_bytes(number) {
+            let detail = format!("tensor {number} is named `bytes`, but is not one u8 vector of its own of more than 65536 elements");
+            return refuse(Error::at(Code::NamedBytes, input.offset, detail));
+        }
+        self.long_bytes.push(number);
+        Ok((rest, ()))
+    }
+}
+
+fn check_depth(depth: u32, at: Input<'_>) -> std::result::Result<(), nom::Err<Error>> {
+    if depth <= MAX_DEPTH {
+        return Ok(());
+    }
+    refuse(Error::at(Code::DepthLimit, at.offset, format!("values nest deeper than {MAX_DEPTH}")))
+}
+
+fn check_end(body: Input<'_>) -> std::result::Result<(), nom::Err<Error>> {
+    if body.bytes.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("a container's items end {} bytes before its byte length says", body.bytes.len());
+    refuse(Error::at(Code::ValueLength, body.offset, detail))
+}
+
+/// Steps over one value that was walked before.
+pub(crate) fn skip(input: Input<'_>) -> Parsed<'_, ()> {
+    let (mut rest, mut head) = value::head(input)?;
+    while let Head::Named(_) = head {
+        (rest, head) = value::head(rest)?;
+    }
+    if let Head::List(items) | Head::Tuple(items) | Head::Dict(items) = head {
+        rest = nom::Input::take_from(&rest, table_index(items.len));
+    }
+    Ok((rest, ()))
+}

@@ -1,0 +1,273 @@
+//! Writing a plan: the buffers front to back with their checksums, then index, trailer and header.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::buffer::place;
+use crate::bytes::{from_usize, to_usize};
+use crate::durable::Replacement;
+use crate::error::{Code, Error, Result};
+use crate::limits::HEADER_LEN;
+use crate::plan::{Content, Plan, PlannedBuffer, WriteOptions};
+use crate::tree::Value;
+use crate::verify::Progress;
+
+/// Bytes of one write call: large ones are fast, and a checksum of what is about to be written finds it in the cache.
+const CALL: usize = 4 << 20;
+/// A slice of at least this many bytes is written from where it lies; shorter ones are collected.
+const DIRECT: usize = 1 << 20;
+
+/// Where a plan is written to, in ascending order but for the header.
+pub(crate) trait Sink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+}
+
+/// A file in memory, as long as it will be.
+struct Memory(Vec<u8>);
+
+impl Sink for Memory {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let start = to_usize(offset)?;
+        self.0[start..start + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Anything that only takes bytes in order; gaps become zeros.
+pub(crate) struct Forward<W> {
+    pub(crate) writer: W,
+    pub(crate) at: u64,
+}
+
+impl<W: Write> Sink for Forward<W> {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let failed = |e| Error::io("cannot write", e);
+        let gap = to_usize(offset - self.at)?;
+        self.writer.write_all(&vec![0; gap]).map_err(failed)?;
+        self.writer.write_all(bytes).map_err(failed)?;
+        self.at = offset + from_usize(bytes.len());
+        Ok(())
+    }
+}
+
+/// The checksums of a buffer's blocks while its bytes go by.
+pub(crate) struct BlockCrcs {
+    block: u64,
+    filled: u64,
+    hasher: crc32fast::Hasher,
+    done: Vec<u32>,
+}
+
+impl BlockCrcs {
+    pub(crate) fn new(log2: u8) -> Self {
+        Self { block: 1 << log2, filled: 0, hasher: crc32fast::Hasher::new(), done: Vec::new() }
+    }
+
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = usize::try_from(self.block - self.filled).unwrap_or(usize::MAX);
+            let (head, rest) = bytes.split_at(room.min(bytes.len()));
+            self.hasher.update(head);
+            self.filled += from_usize(head.len());
+            if self.filled == self.block {
+                self.end_block();
+            }
+            bytes = rest;
+        }
+    }
+
+    fn end_block(&mut self) {
+        self.done.push(std::mem::take(&mut self.hasher).finalize());
+        self.filled = 0;
+    }
+
+    /// Ends a buffer, whose last block may be short.
+    pub(crate) fn end_buffer(&mut self) {
+        if self.filled > 0 {
+            self.end_block();
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> Vec<u32> {
+        self.done
+    }
+}
+
+/// Collects small slices and the gaps between them into large calls.
+struct Collector<'s> {
+    sink: &'s mut dyn Sink,
+    pending: Vec<u8>,
+    at: u64,
+    progress: Progress<'s>,
+}
+
+impl Collector<'_> {
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let end = self.at + from_usize(self.pending.len());
+        let gap = to_usize(offset.saturating_sub(end))?;
+        if bytes.len() >= DIRECT || self.pending.len() + gap + bytes.len() > CALL {
+            self.flush()?;
+        }
+        if bytes.len() >= DIRECT {
+            self.at = offset + from_usize(bytes.len());
+            (self.progress)(from_usize(bytes.len()));
+            return self.sink.write_at(offset, bytes);
+        }
+        if self.pending.is_empty() {
+            self.at = offset;
+        } else {
+            self.pending.resize(self.pending.len() + gap, 0);
+        }
+        self.pending.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.pending.is_empty() {
+            self.sink.write_at(self.at, &self.pending)?;
+            (self.progress)(from_usize(self.pending.len()));
+        }
+        self.at += from_usize(self.pending.len());
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+impl Plan<'_> {
+    /// Writes all buffers, in order, and returns the checksums of their blocks.
+    fn write_buffers(&self, sink: &mut dyn Sink, progress: Progress<'_>) -> Result<Vec<u32>> {
+        let mut crcs = BlockCrcs::new(self.options.block_log2);
+        let mut collector = Collector { sink, pending: Vec::new(), at: 0, progress };
+        for buffer in &self.buffers {
+            let mut offset = buffer.start;
+            buffer.each_slice(|bytes| {
+                for call in bytes.chunks(CALL) {
+                    crcs.feed(call);
+                    collector.put(offset, call)?;
+                    offset += from_usize(call.len());
+                }
+                Ok(())
+            })?;
+            crcs.end_buffer();
+        }
+        collector.flush()?;
+        Ok(crcs.into_inner())
+    }
+
+    /// Writes the whole file to `sink`; the header last, where the order is free.
+    fn write_to(mut self, sink: &mut dyn Sink, progress: Progress<'_>) -> Result<()> {
+        let crcs = self.write_buffers(sink, progress)?;
+        self.seal(&crcs);
+        let (header, trailer) = self.ends();
+        sink.write_at(self.regions.last_index, &self.index)?;
+        sink.write_at(self.regions.trailer, &trailer)?;
+        sink.write_at(HEADER_LEN, &self.index)?;
+        sink.write_at(0, &header)
+    }
+
+    /// The file in memory.
+    ///
+    /// # Errors
+    /// `unrepresentable` if a tensor is reserved; `host-size` if the file does not fit memory.
+    pub fn into_bytes(self) -> Result<Vec<u8>> {
+        let mut memory = Memory(vec![0; to_usize(self.file_len())?]);
+        self.write_to(&mut memory, &|_| {})?;
+        Ok(memory.0)
+    }
+
+    /// Writes the file to `path`, replacing it whole: after this returns, the new file survives a power cut; before,
+    /// the old one does. `progress` is called with bytes done; pass `&|_| {}` for none.
+    ///
+    /// # Errors
+    /// `io` leaves the old file as it was; `durability-unknown` means that the new one is visible, but that its
+    /// directory could not be synced; `unrepresentable` if a tensor is reserved (see [`Plan::create`]).
+    pub fn save(self, path: impl AsRef<Path>, progress: Progress<'_>) -> Result<()> {
+        let durable = self.options.durable;
+        let mut replacement = Replacement::create(path.as_ref(), self.file_len())?;
+        self.write_to(&mut replacement, progress)?;
+        replacement.commit(durable)
+    }
+
+    /// Writes a streamed file to anything that takes bytes in order.
+    fn stream(mut self, writer: impl Write) -> Result<()> {
+        let mut sink = Forward { writer, at: 0 };
+        let (header, _) = self.ends();
+        sink.write_at(0, &header)?;
+        let crcs = self.write_buffers(&mut sink, &|_| {})?;
+        self.seal(&crcs);
+        sink.write_at(self.regions.last_index, &self.index)?;
+        sink.write_at(self.regions.trailer, &self.ends().1)?;
+        sink.writer.flush().map_err(|e| Error::io("cannot write", e))
+    }
+}
+
+impl PlannedBuffer<'_> {
+    /// Hands out the bytes of the buffer in order.
+    pub(crate) fn each_slice(&self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        match &self.content {
+            Content::Pieces(pieces) => pieces.iter().try_for_each(|(_, bytes)| visit(bytes)),
+            Content::Elements(tensor) => {
+                let mut outcome = Ok(());
+                let mut pending = Vec::with_capacity(CALL.min(to_usize(self.len)?));
+                tensor.gather(|run| {
+                    pending.extend_from_slice(run);
+                    if pending.len() >= CALL && outcome.is_ok() {
+                        outcome = visit(&pending);
+                        pending.clear();
+                    }
+                });
+                outcome?;
+                visit(&pending)
+            }
+            Content::Reserved(_) => {
+                Err(Error::new(Code::Unrepresentable, "a reserved tensor has no bytes yet: create the plan's file and fill it"))
+            }
+        }
+    }
+}
+
+/// Saves `value` to `path`, durably and with the default options; see [`Plan::save`].
+///
+/// ```
+/// use cairnfile::{Tensor, Value};
+/// let path = std::env::temp_dir().join("cairnfile-doc-save.cairn");
+/// let value = Value::from(Tensor::from_vec(&[2], vec![1.0f32, 2.0]).unwrap());
+/// cairnfile::save(&path, &value).unwrap();
+/// assert_eq!(cairnfile::load(&path).unwrap(), value);
+/// # std::fs::remove_file(path).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`Plan::new`] and [`Plan::save`].
+pub fn save(path: impl AsRef<Path>, value: &Value<'_>) -> Result<()> {
+    save_with(path, value, &WriteOptions::new())
+}
+
+/// Saves `value` to `path` with `options`.
+///
+/// # Errors
+/// As [`Plan::new`] and [`Plan::save`].
+pub fn save_with(path: impl AsRef<Path>, value: &Value<'_>, options: &WriteOptions) -> Result<()> {
+    Plan::new(value, options)?.save(path, &|_| {})
+}
+
+/// The file that `value` and `options` make, in memory.
+///
+/// # Errors
+/// As [`Plan::new`] and [`Plan::into_bytes`].
+pub fn to_bytes(value: &Value<'_>, options: &WriteOptions) -> Result<Vec<u8>> {
+    Plan::new(value, options)?.into_bytes()
+}
+
+/// Writes `value` as a streamed file to anything that takes bytes in order, such as a socket or a pipe.
+///
+/// # Errors
+/// As [`Plan::new`]; `io` from the writer.
+pub fn stream_to(writer: impl Write, value: &Value<'_>, options: &WriteOptions) -> Result<()> {
+    Plan::streamed(value, options)?.stream(writer)
+}
+
+/// Where the next buffer of `len` bytes goes in a stream that has come to `at`.
+pub(crate) fn next_start(at: u64, len: u64) -> Result<u64> {
+    place(at, len).ok_or_else(|| Error::new(Code::BufferLength, "the buffers would end past 2^63-1"))
+}

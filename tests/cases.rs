@@ -1,0 +1,111 @@
+//! The library against a catalogue of files made by a builder that validates nothing: each verdict, class and code as
+//! SPEC.md predicts, by all three ways of opening.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use cairnfile::{Cairn, Code, Level, OpenOptions, Result, Value};
+use support::{Case, Expect, OPAQUE_TENSOR};
+
+fn at_open(bytes: &[u8]) -> Result<Cairn<'_>> {
+    OpenOptions::new().check_trailer(false).from_bytes(bytes)
+}
+
+/// The verdict at levels O and V: the first fault of the file, or a tensor that only an extension can read.
+fn at_verify(cairn: &Cairn<'_>) -> Result<()> {
+    let report = cairn.verify(&|_| {})?;
+    match report.faults.into_iter().next() {
+        Some(fault) => Err(fault.error),
+        None => cairn.tensors().try_for_each(|tensor| tensor.read().map(drop)),
+    }
+}
+
+fn judge(name: &str, stage: &str, expect: &Expect, outcome: Result<()>, wrong: &mut Vec<String>) {
+    let found = outcome.as_ref().map_or_else(|e| e.code().name(), |()| "accept");
+    let expected = match expect {
+        Expect::Accept => "accept",
+        Expect::Reject(code) => code,
+    };
+    if found != expected {
+        wrong.push(format!("{name} at {stage}: expected {expected}, found {found}: {outcome:?}"));
+    }
+}
+
+fn check(case: &Case, wrong: &mut Vec<String>) {
+    let opened = at_open(&case.bytes);
+    let verified = opened.as_ref().map(at_verify);
+    judge(case.name, "open", &case.open, opened.as_ref().map(drop).map_err(clone), wrong);
+    if let Ok(verified) = verified {
+        judge(case.name, "verify", &case.verify, verified, wrong);
+    }
+}
+
+fn clone(error: &cairnfile::Error) -> cairnfile::Error {
+    cairnfile::Error::new(error.code(), error.detail())
+}
+
+#[test]
+fn every_case_has_its_verdict() {
+    let mut wrong = Vec::new();
+    let cases: Vec<Case> = support::accepted().into_iter().chain(support::rejected()).collect();
+    cases.iter().for_each(|case| check(case, &mut wrong));
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(cases.len() > 170, "the catalogue has shrunk to {}", cases.len());
+}
+
+#[test]
+fn every_code_about_files_is_hit() {
+    let cases = support::rejected();
+    let mut hit: BTreeSet<&str> = BTreeSet::from([OPAQUE_TENSOR.1]);
+    for case in &cases {
+        for expect in [&case.open, &case.verify] {
+            if let Expect::Reject(code) = expect {
+                hit.insert(code);
+            }
+        }
+    }
+    let about_files = Code::ALL.iter().filter(|c| c.level() != Level::Call).map(|c| c.name());
+    assert_eq!(about_files.filter(|c| !hit.contains(c)).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn bytes_file_and_map_agree() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("case.cairn");
+    for case in support::accepted().into_iter().chain(support::rejected()) {
+        std::fs::write(&path, &case.bytes).unwrap();
+        let from_bytes = Cairn::from_bytes(&case.bytes).and_then(|c| c.load_copy());
+        let from_file = Cairn::open(&path).and_then(|c| c.load_copy());
+        // SAFETY: the test's own file does not change while it is mapped.
+        #[allow(unsafe_code)]
+        let from_map = unsafe { Cairn::map(&path) }.and_then(|c| c.load_copy());
+        for (way, found) in [("file", from_file), ("map", from_map)] {
+            assert!(same(&from_bytes, &found), "{} by {way}: {found:?} instead of {from_bytes:?}", case.name);
+        }
+    }
+}
+
+fn same(a: &Result<Value<'_>>, b: &Result<Value<'_>>) -> bool {
+    match (a, b) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(a), Err(b)) => (a.code(), a.offset()) == (b.code(), b.offset()),
+        _ => false,
+    }
+}
+
+/// Whatever is accepted is the one spelling of its value: written again it is the same bytes.
+#[test]
+fn accepted_files_are_canonical() {
+    let mut rewritten = 0;
+    for case in support::accepted() {
+        let cairn = Cairn::from_bytes(&case.bytes).unwrap();
+        if cairn.extensions().next().is_some() {
+            continue; // Writers keep no extension they do not understand.
+        }
+        assert_eq!(support::rewrite(&cairn).unwrap(), case.bytes, "{}", case.name);
+        rewritten += 1;
+    }
+    assert!(rewritten > 30);
+}
