@@ -101,9 +101,8 @@ impl BufferTable {
             return Err(Error::at(Code::BufferOrder, at, format!("buffer {number} follows an auxiliary buffer and is not one")));
         }
         self.viewable += u32::from(!auxiliary);
-        let start = place(self.end, record.len).ok_or_else(|| {
-            Error::at(Code::BufferLength, at, format!("buffer {number} of {} bytes would end past 2^63-1", record.len))
-        })?;
+        let start = place(self.end, record.len)
+            .ok_or_else(|| Error::at(Code::BufferLength, at, format!("buffer {number} of {} bytes would end past 2^63-1", record.len)))?;
         self.starts.push(start);
         self.end = start + record.len;
         // More blocks than u32 counts do not fit the index: refused when the table is complete.
@@ -155,7 +154,6 @@ impl BufferTable {
         let at = self.crcs + table_index(number) * 4;
         LittleEndian::read_u32(&index[at..at + 4])
     }
-
 }
 
 fn check_record(record: BufferRecord, number: u32, at: u64, tags: &[u32]) -> Result<()> {

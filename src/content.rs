@@ -28,7 +28,9 @@ pub(crate) fn check_elements(tensor: &Tensor<'_>) -> std::result::Result<(), (Co
         return check_bools(tensor);
     }
     let geometry = tensor.dtype().geometry();
-    let (Some(bits), Some(last)) = (geometry.element_bits(), tensor.span().and_then(|s| s.rchunks(crate::bytes::table_index(geometry.bytes)).next())) else {
+    let (Some(bits), Some(last)) =
+        (geometry.element_bits(), tensor.span().and_then(|s| s.rchunks(crate::bytes::table_index(geometry.bytes)).next()))
+    else {
         return Ok(());
     };
     // The last group holds `used` bits; all above are unused.

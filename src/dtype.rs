@@ -76,7 +76,7 @@ impl Geometry {
         match self.class {
             GroupClass::Scalar if self.elements != 1 => Some("a scalar group has one element"),
             GroupClass::Packed | GroupClass::Block if self.elements < 2 => Some("a group of this class has two elements or more"),
-            GroupClass::Packed if self.bytes * 8 % self.elements != 0 => Some("a packed group's bits must divide evenly"),
+            GroupClass::Packed if !(self.bytes * 8).is_multiple_of(self.elements) => Some("a packed group's bits must divide evenly"),
             _ => None,
         }
     }

@@ -34,7 +34,8 @@ impl Replacement {
         if let Ok(old) = fs::metadata(&target) {
             temporary.as_file().set_permissions(old.permissions()).map_err(|e| Error::io("cannot copy the file's permissions", e))?;
         }
-        let allocated = allocate(temporary.as_file(), len).map_err(|e| Error::io(format!("cannot allocate {len} bytes for {}", path.display()), e))?;
+        let allocated =
+            allocate(temporary.as_file(), len).map_err(|e| Error::io(format!("cannot allocate {len} bytes for {}", path.display()), e))?;
         Ok(Self { temporary, target, allocated })
     }
 
@@ -52,7 +53,8 @@ impl Replacement {
         let directory = directory(&self.target).to_owned();
         self.temporary.persist(&self.target).map_err(|e| Error::io(format!("cannot replace {name}"), e.error))?;
         if durable {
-            sync_directory(&directory).map_err(|e| Error::durability(format!("{name} is replaced, but its directory could not be synced"), e))?;
+            sync_directory(&directory)
+                .map_err(|e| Error::durability(format!("{name} is replaced, but its directory could not be synced"), e))?;
         }
         Ok(())
     }

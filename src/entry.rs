@@ -77,9 +77,10 @@ impl<'a> Entry<'a> {
             let detail = format!("tensor {number} has {} bytes and {} buffer", extent.len, if none { "no" } else { "a" });
             return Err(Error::at(Code::TensorBuffer, at + 4, detail));
         }
-        let aligned = self.offset % geometry.alignment() == 0 && (!none || self.offset == 0);
+        let aligned = self.offset.is_multiple_of(geometry.alignment()) && (!none || self.offset == 0);
         if !aligned {
-            let detail = format!("tensor {number} begins at byte {} of its buffer; it must be a multiple of {}", self.offset, geometry.alignment());
+            let detail =
+                format!("tensor {number} begins at byte {} of its buffer; it must be a multiple of {}", self.offset, geometry.alignment());
             return Err(Error::at(Code::TensorOffset, at + 8, detail));
         }
         Ok(extent)

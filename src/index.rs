@@ -156,7 +156,11 @@ impl<'a> Tables<'a> {
 
     fn check_entry(&self, entry: &Entry<'_>, number: u32, at: u64) -> Result<()> {
         if table_index(entry.dtype) >= self.dtypes.len() {
-            return Err(Error::at(Code::TensorDtype, at, format!("tensor {number} has dtype {}, the table has {}", entry.dtype, self.dtypes.len())));
+            return Err(Error::at(
+                Code::TensorDtype,
+                at,
+                format!("tensor {number} has dtype {}, the table has {}", entry.dtype, self.dtypes.len()),
+            ));
         }
         let extent = entry.check(self.geometry(entry.dtype)?, number, at)?;
         if entry.buffer == NO_BUFFER {
@@ -171,7 +175,8 @@ impl<'a> Tables<'a> {
         }
         let fits = entry.offset.checked_add(extent.span).is_some_and(|end| end <= buffer.record.len);
         if buffer.record.kind == KIND_TENSOR && !fits {
-            let detail = format!("tensor {number} takes {} bytes from byte {} of a buffer of {}", extent.span, entry.offset, buffer.record.len);
+            let detail =
+                format!("tensor {number} takes {} bytes from byte {} of a buffer of {}", extent.span, entry.offset, buffer.record.len);
             return Err(Error::at(Code::TensorExtent, at + 8, detail));
         }
         Ok(())
@@ -221,7 +226,11 @@ impl Numbering {
             return Err(Error::at(Code::DtypeOrder, at, format!("no tensor uses dtype {}", self.next_dtype)));
         }
         if let Some((number, at)) = self.bad_buffer {
-            return Err(Error::at(Code::BufferOrder, at + 4, format!("tensor {number} uses a buffer before one with a lower number is used")));
+            return Err(Error::at(
+                Code::BufferOrder,
+                at + 4,
+                format!("tensor {number} uses a buffer before one with a lower number is used"),
+            ));
         }
         let unused = if self.streamed {
             (0..tables.buffers.viewable).find(|b| self.used[table_index(b / 64)] >> (b % 64) & 1 == 0)
@@ -269,7 +278,8 @@ fn check_length(tables: &Tables<'_>, context: &Context<'_>) -> Result<()> {
     let stated_at = if context.header.streamed { context.header.file_len - 64 } else { 0 };
     match regions {
         Some(r) if context.header.streamed && r.last_index != context.header.index_offset => {
-            let detail = format!("the index begins at byte {}, the buffers' lengths put it at {}", context.header.index_offset, r.last_index);
+            let detail =
+                format!("the index begins at byte {}, the buffers' lengths put it at {}", context.header.index_offset, r.last_index);
             Err(Error::at(Code::IndexOffset, stated_at + 24, detail))
         }
         Some(r) if r.file_len == context.header.file_len => Ok(()),

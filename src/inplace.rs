@@ -98,7 +98,8 @@ impl Plan<'_> {
             Content::Reserved(space) => Content::Reserved(space),
             _ => Content::Pieces(Vec::new()),
         };
-        let buffers = self.buffers.into_iter().map(|b| crate::plan::PlannedBuffer { start: b.start, len: b.len, content: unborrowed(b.content) });
+        let buffers =
+            self.buffers.into_iter().map(|b| crate::plan::PlannedBuffer { start: b.start, len: b.len, content: unborrowed(b.content) });
         Plan {
             buffers: buffers.collect(),
             options: self.options,
@@ -206,7 +207,10 @@ fn check_promises(promises: &[Promise], plan: &Plan<'_>, bytes: &[u8]) -> Result
         let start = to_usize(buffer.start)?;
         let storage = Storage::borrowed(&bytes[start..start + to_usize(buffer.len)?]);
         let width = i64::from(promise.dtype.geometry().bytes);
-        let strides = promise.strides.as_ref().map(|s| s.iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX).saturating_mul(width)).collect::<Vec<_>>());
+        let strides = promise
+            .strides
+            .as_ref()
+            .map(|s| s.iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX).saturating_mul(width)).collect::<Vec<_>>());
         let tensor = Tensor::view(promise.dtype.clone(), &promise.shape, strides.as_deref(), storage, promise.offset)?;
         content::check_elements(&tensor).map_err(|(code, _, why)| Error::new(code, format!("{:?}: {why}", promise.address)))?;
     }

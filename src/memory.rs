@@ -83,9 +83,8 @@ impl AsRef<[u8]> for Aligned {
 
 /// `bytes` as numbers, if they are aligned for `T` and a whole number of them.
 pub(crate) fn cast<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Result<&[T]> {
-    bytemuck::try_cast_slice(bytes).map_err(|e| {
-        Error::new(Code::WrongType, format!("{} bytes cannot be viewed as {}: {e}", bytes.len(), std::any::type_name::<T>()))
-    })
+    bytemuck::try_cast_slice(bytes)
+        .map_err(|e| Error::new(Code::WrongType, format!("{} bytes cannot be viewed as {}: {e}", bytes.len(), std::any::type_name::<T>())))
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use crate::frame::Regions;
 use crate::header::Header;
 use crate::keys::Key;
 use crate::layout::{self, block_count, has_partial_group};
-use crate::limits::{DEFAULT_BLOCK_LOG2, HEADER_LEN, MAX_BLOCK_LOG2, MAX_DEPTH, MAX_INDEX_LEN, MAX_INLINE_BYTES, MAX_PATH_LEN, MIN_BLOCK_LOG2};
+use crate::limits::{
+    DEFAULT_BLOCK_LOG2, HEADER_LEN, MAX_BLOCK_LOG2, MAX_DEPTH, MAX_INDEX_LEN, MAX_INLINE_BYTES, MAX_PATH_LEN, MIN_BLOCK_LOG2,
+};
 use crate::sharing::{self, Form, Groups, Leaf};
 use crate::tensor::Tensor;
 use crate::tree::{Dict, Value};
@@ -331,7 +333,15 @@ impl<'v> Collector<'v> {
         value::put_bytes(&mut self.out, value::NAMED, BYTES_NAME.as_bytes())?;
         value::put_tensor(&mut self.out, to_u32(self.sources.len(), "tensors")?);
         self.addresses.push(None);
-        self.leaves.push(Leaf { space: 0, start: 0, end: from_usize(bytes.len()), align: 1, partial: false, form: Form::Alone, axes: Vec::new() });
+        self.leaves.push(Leaf {
+            space: 0,
+            start: 0,
+            end: from_usize(bytes.len()),
+            align: 1,
+            partial: false,
+            form: Form::Alone,
+            axes: Vec::new(),
+        });
         self.sources.push(Source::Bytes(bytes));
         Ok(())
     }
@@ -387,7 +397,8 @@ fn leaf(tensor: &Tensor<'_>) -> Leaf {
 /// Extents above 1 and strides in bytes without sign, by stride; only needed where strides are explicit.
 fn axes(tensor: &Tensor<'_>) -> Vec<(u64, u64)> {
     let Some(strides) = tensor.byte_strides() else { return Vec::new() };
-    let mut axes: Vec<_> = tensor.shape().iter().copied().zip(strides.iter().map(|s| s.unsigned_abs())).filter(|(dim, _)| *dim > 1).collect();
+    let mut axes: Vec<_> =
+        tensor.shape().iter().copied().zip(strides.iter().map(|s| s.unsigned_abs())).filter(|(dim, _)| *dim > 1).collect();
     axes.sort_unstable_by_key(|(dim, stride)| (*stride, *dim));
     axes
 }
@@ -482,7 +493,8 @@ impl<'v> Tables<'v> {
         extension::encode(&[], &mut index)?;
         put_u32(&mut index, to_u32(self.dtypes.len(), "dtypes")?);
         self.dtypes.iter().for_each(|dtype| dtype.encode(&mut index));
-        let records: Vec<BufferRecord> = self.contents.iter().map(|(len, _)| BufferRecord { len: *len, kind: buffer::KIND_TENSOR, owner: 0 }).collect();
+        let records: Vec<BufferRecord> =
+            self.contents.iter().map(|(len, _)| BufferRecord { len: *len, kind: buffer::KIND_TENSOR, owner: 0 }).collect();
         buffer::encode(&records, &mut index)?;
         let crcs_at = index.len();
         let blocks: u64 = records.iter().map(|r| block_count(r.len, options.block_log2)).sum();
@@ -497,7 +509,15 @@ impl<'v> Tables<'v> {
         let too_long = || Error::new(Code::BufferLength, "the file would be longer than 2^63-1 bytes");
         let regions = Regions::with_index(end, index_len).ok_or_else(too_long)?;
         let index_offset = if streamed { regions.last_index } else { HEADER_LEN };
-        let header = Header { streamed, trailer: false, block_log2: options.block_log2, file_len: regions.file_len, index_offset, index_len, index_crc: 0 };
+        let header = Header {
+            streamed,
+            trailer: false,
+            block_log2: options.block_log2,
+            file_len: regions.file_len,
+            index_offset,
+            index_len,
+            index_crc: 0,
+        };
         Ok(Plan { options: options.clone(), buffers, promises, index, crcs_at, header, regions })
     }
 
@@ -526,11 +546,12 @@ impl<'v> Tables<'v> {
                 }
             };
             entry::encode(*dtype, *buffer, *offset, &shape, strides.as_deref(), out);
-            if let (Source::Tensor(tensor), Some(address), true) = (collector.sources[number], &collector.addresses[number], *buffer != NO_BUFFER) {
-                if tensor.storage().bytes().is_none() {
-                    let dtype = tensor.dtype().clone();
-                    promises.push(Promise { dtype, shape, strides, buffer: *buffer, offset: *offset, address: address.clone() });
-                }
+            if let (Source::Tensor(tensor), Some(address)) = (collector.sources[number], &collector.addresses[number])
+                && *buffer != NO_BUFFER
+                && tensor.storage().bytes().is_none()
+            {
+                let dtype = tensor.dtype().clone();
+                promises.push(Promise { dtype, shape, strides, buffer: *buffer, offset: *offset, address: address.clone() });
             }
         }
         Ok(promises)
@@ -583,7 +604,10 @@ fn pieces<'v>(collector: &Collector<'v>, mut members: Vec<usize>, start: u64) ->
 
 fn check_index_len(len: u64) -> Result<()> {
     if len > MAX_INDEX_LEN {
-        return Err(Error::new(Code::IndexLimit, format!("the index would take {len} bytes, the most is {MAX_INDEX_LEN}: use larger blocks")));
+        return Err(Error::new(
+            Code::IndexLimit,
+            format!("the index would take {len} bytes, the most is {MAX_INDEX_LEN}: use larger blocks"),
+        ));
     }
     Ok(())
 }

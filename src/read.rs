@@ -504,7 +504,8 @@ impl<'c> TensorRef<'c> {
         let dtype = self.dtype()?;
         let width = i64::from(dtype.geometry().bytes);
         // Strides times bytes are below the span, which is below 2^63.
-        let strides = entry.strides.map(|s| s.iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX).saturating_mul(width)).collect::<Vec<_>>());
+        let strides =
+            entry.strides.map(|s| s.iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX).saturating_mul(width)).collect::<Vec<_>>());
         Tensor::view(dtype.clone(), &entry.dims.to_vec(), strides.as_deref(), storage, offset)
     }
 

@@ -64,16 +64,14 @@ pub fn plan(read_at: ReadAt<'_>, file_len: u64) -> Result<Repair> {
     let file = Damaged { read_at, len: file_len };
     let header = file.header()?;
     let trailer = file.trailer();
-    if let Err(error) = &trailer {
-        if error.class() == Class::Unsupported {
-            return trailer.map(|_| Repair { file_len, patches: Vec::new() });
-        }
-    }
     match (header, trailer) {
+        (_, Err(error)) if error.class() == Class::Unsupported => Err(error),
         (Ok(header), _) if !header.streamed => file.planned(header, file.other_view(&header)),
+        (Ok(header), Ok(trailer)) => header.check_trailer(&trailer, file_len - HEADER_LEN).and_then(|()| file.streamed(&trailer)),
         (_, Ok(trailer)) if trailer.streamed => file.streamed(&trailer),
         (_, Ok(trailer)) => file.planned(Header { trailer: false, index_offset: HEADER_LEN, ..trailer }, None),
         (Ok(_), Err(error)) => Err(error.context("a streamed file has one index, and its trailer alone says where it is")),
+        (Err(error), Err(_)) if error.code() == Code::Magic => Err(error),
         (Err(error), Err(_)) => Err(error.context("neither header nor trailer is intact")),
     }
 }
@@ -119,9 +117,14 @@ impl Damaged<'_> {
         }
         let at = self.len - HEADER_LEN;
         let bytes = self.get(at, HEADER_LEN)?;
-        let array = <[u8; 64]>::try_from(bytes.as_slice()).map_err(|_| Error::new(Code::Changed, "the file became shorter while it was open"))?;
+        let array =
+            <[u8; 64]>::try_from(bytes.as_slice()).map_err(|_| Error::new(Code::Changed, "the file became shorter while it was open"))?;
         let trailer = Header::parse(&array, at, Role::StreamedTrailer)?;
-        frame::check_numbers(&Header { index_offset: if trailer.streamed { trailer.index_offset } else { HEADER_LEN }, ..trailer }, at, self.len)?;
+        frame::check_numbers(
+            &Header { index_offset: if trailer.streamed { trailer.index_offset } else { HEADER_LEN }, ..trailer },
+            at,
+            self.len,
+        )?;
         Ok(trailer)
     }
 

@@ -29,9 +29,8 @@ fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
 pub(crate) fn check_distinct(tables: &Tables<'_>) -> Result<Vec<u32>> {
     let Some(mut numbers) = suspects(tables)? else { return Ok(Vec::new()) };
     let place = |number: &u32| place(tables, *number);
-    numbers.sort_unstable_by(|a, b| {
-        place(a).cmp(&place(b)).then_with(|| tables.entry_bytes(*a).cmp(tables.entry_bytes(*b))).then(a.cmp(b))
-    });
+    numbers
+        .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| tables.entry_bytes(*a).cmp(tables.entry_bytes(*b))).then(a.cmp(b)));
     if let Some(pair) = numbers.windows(2).find(|pair| tables.entry_bytes(pair[0]) == tables.entry_bytes(pair[1])) {
         let detail = format!("tensors {} and {} have equal entries", pair[0], pair[1]);
         return Err(Error::at(Code::TensorDuplicate, tables.entry_offset(pair[1]), detail));
@@ -217,7 +216,7 @@ fn settle(leaves: &[Leaf], groups: &[Vec<usize>], ranges: &[(u64, u64, u64)]) ->
     for (group, range) in groups.iter().zip(ranges) {
         let storable = |i: &usize| {
             let leaf = &leaves[*i];
-            (leaf.start - range.1) % leaf.align == 0 && (group.len() == 1 || !leaf.partial)
+            (leaf.start - range.1).is_multiple_of(leaf.align) && (group.len() == 1 || !leaf.partial)
         };
         if group.iter().all(storable) {
             for i in group {
@@ -249,7 +248,7 @@ fn meeting(leaves: &[Leaf], loose: &[bool]) -> Option<(usize, usize)> {
         open.retain(|o| leaves[*o].space == leaf.space && leaves[*o].end > leaf.start);
         let meets = |o: &&usize| (loose[**o] || loose[i]) && !apart(&leaves[**o], leaf);
         if let Some(o) = open.iter().find(meets) {
-            return Some((*o.min(&&i), *o.max(&&i)));
+            return Some(((*o).min(i), (*o).max(i)));
         }
         open.push(i);
     }

@@ -65,9 +65,9 @@ impl Source<'_> {
 
 fn slice(bytes: &[u8], offset: u64, len: u64) -> Result<&[u8]> {
     let range = offset.checked_add(len).and_then(|end| Some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?));
-    range.and_then(|range| bytes.get(range)).ok_or_else(|| {
-        Error::at(Code::Truncated, from_usize(bytes.len()), format!("{len} bytes from byte {offset} are not in the file"))
-    })
+    range
+        .and_then(|range| bytes.get(range))
+        .ok_or_else(|| Error::at(Code::Truncated, from_usize(bytes.len()), format!("{len} bytes from byte {offset} are not in the file")))
 }
 
 #[cold]

@@ -97,7 +97,12 @@ impl<W: Write> StreamWriter<W> {
     ///
     /// # Errors
     /// As [`StreamWriter::append_storage`]; `tensor-size`, `tensor-rank` or `tensor-groups` for the shape.
-    pub fn append_chunks<C: AsRef<[u8]>>(&mut self, dtype: DType, shape: &[u64], chunks: impl IntoIterator<Item = C>) -> Result<Tensor<'static>> {
+    pub fn append_chunks<C: AsRef<[u8]>>(
+        &mut self,
+        dtype: DType,
+        shape: &[u64],
+        chunks: impl IntoIterator<Item = C>,
+    ) -> Result<Tensor<'static>> {
         let no_size = |_| Error::new(Code::TensorSize, format!("a {dtype} tensor cannot have shape {shape:?}"));
         let extent = layout::row_major(dtype.geometry(), shape.iter().copied()).map_err(no_size)?;
         if extent.len == 0 {

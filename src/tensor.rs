@@ -134,7 +134,12 @@ impl<'a> Tensor<'a> {
     pub fn new(dtype: DType, shape: &[u64], storage: Storage<'a>) -> Result<Self> {
         let tensor = Self::view(dtype, shape, None, storage, 0)?;
         if tensor.storage.len() != tensor.byte_len() {
-            let detail = format!("a {} tensor of shape {shape:?} takes {} bytes, the storage has {}", tensor.dtype, tensor.byte_len(), tensor.storage.len());
+            let detail = format!(
+                "a {} tensor of shape {shape:?} takes {} bytes, the storage has {}",
+                tensor.dtype,
+                tensor.byte_len(),
+                tensor.storage.len()
+            );
             return Err(Error::new(Code::TensorExtent, detail));
         }
         Ok(tensor)
@@ -186,7 +191,10 @@ impl<'a> Tensor<'a> {
         if let Some(strides) = &self.strides {
             let scalar = self.dtype.geometry().class == GroupClass::Scalar;
             if !scalar || strides.len() != self.shape.len() {
-                return Err(Error::new(Code::TensorStrides, format!("{} strides do not fit a {} tensor of shape {:?}", strides.len(), self.dtype, self.shape)));
+                return Err(Error::new(
+                    Code::TensorStrides,
+                    format!("{} strides do not fit a {} tensor of shape {:?}", strides.len(), self.dtype, self.shape),
+                ));
             }
         }
         let (first, end) = self.range().ok_or_else(|| self.outside())?;
@@ -197,7 +205,13 @@ impl<'a> Tensor<'a> {
     }
 
     fn outside(&self) -> Error {
-        let detail = format!("a {} tensor of shape {:?} at byte {} reaches outside a storage of {} bytes", self.dtype, self.shape, self.offset, self.storage.len());
+        let detail = format!(
+            "a {} tensor of shape {:?} at byte {} reaches outside a storage of {} bytes",
+            self.dtype,
+            self.shape,
+            self.offset,
+            self.storage.len()
+        );
         Error::new(Code::TensorExtent, detail)
     }
 
@@ -415,7 +429,11 @@ mod tests {
     fn gather_follows_strides() {
         let numbers = [0u8, 1, 2, 3, 4, 5];
         let of = |shape: &[u64], strides: &[i64], offset| {
-            Tensor::view(DType::U8, shape, Some(strides), Storage::borrowed(&numbers), offset).unwrap().row_major_bytes().unwrap().into_owned()
+            Tensor::view(DType::U8, shape, Some(strides), Storage::borrowed(&numbers), offset)
+                .unwrap()
+                .row_major_bytes()
+                .unwrap()
+                .into_owned()
         };
         assert_eq!(of(&[3, 2], &[1, 3], 0), [0, 3, 1, 4, 2, 5]);
         assert_eq!(of(&[6], &[-1], 5), [5, 4, 3, 2, 1, 0]);

@@ -44,7 +44,11 @@ impl Tile {
     }
 
     /// Calls `visit` with each block and where it lies in the tile's bytes.
-    pub(crate) fn each(&self, cairn: &Cairn<'_>, mut visit: impl FnMut(Block, Range<usize>) -> std::result::Result<(), Error>) -> Result<()> {
+    pub(crate) fn each(
+        &self,
+        cairn: &Cairn<'_>,
+        mut visit: impl FnMut(Block, Range<usize>) -> std::result::Result<(), Error>,
+    ) -> Result<()> {
         for block in cairn.index.buffers.blocks_in(cairn.index_bytes(), self.blocks.clone()) {
             let at = to_usize(block.start - self.start)?;
             visit(block, at..at + to_usize(block.len)?)?;

@@ -182,17 +182,8 @@ pub struct Named<'a> {
 
 impl<'a> Named<'a> {
     /// The registered names that a writer may use, see SPEC.md §9.5. (`bytes` is spelled [`Value::Bytes`].)
-    pub const REGISTERED: &'static [&'static str] = &[
-        "numpy_scalar",
-        "ordered_dict",
-        "counter",
-        "default_dict",
-        "named_tuple",
-        "torch_size",
-        "enum",
-        "dtype",
-        "torch_device",
-    ];
+    pub const REGISTERED: &'static [&'static str] =
+        &["numpy_scalar", "ordered_dict", "counter", "default_dict", "named_tuple", "torch_size", "enum", "dtype", "torch_device"];
 
     /// Names `value`: a name of [`Named::REGISTERED`], or a private one of visible ASCII with a dot.
     ///
@@ -201,7 +192,10 @@ impl<'a> Named<'a> {
     pub fn new(name: &str, value: Value<'a>) -> Result<Self> {
         let known = name.contains('.') || name == value::BYTES_NAME || Self::REGISTERED.contains(&name);
         if !known || type_name(name.as_bytes()).is_none() {
-            return Err(Error::new(Code::NamedName, format!("{name:?} is not a registered type name; a private one is visible ASCII with a dot")));
+            return Err(Error::new(
+                Code::NamedName,
+                format!("{name:?} is not a registered type name; a private one is visible ASCII with a dot"),
+            ));
         }
         if name == value::BYTES_NAME {
             return Err(Error::new(Code::NamedBytes, "the name `bytes` belongs to bytes values"));

@@ -122,7 +122,11 @@ impl<'a> Walk<'a> {
         }
         let path = u64::from(path) + crate::bytes::from_usize(key.bytes.len());
         let Some(path) = u32::try_from(path).ok().filter(|p| *p <= MAX_PATH_LEN) else {
-            return refuse(Error::at(Code::PathLimit, input.offset, format!("the keys along a path take {path} bytes, the most is {MAX_PATH_LEN}")));
+            return refuse(Error::at(
+                Code::PathLimit,
+                input.offset,
+                format!("the keys along a path take {path} bytes, the most is {MAX_PATH_LEN}"),
+            ));
         };
         let word = self.keys.word(key, self.at(input));
         match kept {

@@ -11,6 +11,7 @@ mod extract;
 mod formats;
 mod get;
 mod info;
+mod literal;
 mod ls;
 mod merge;
 mod pattern;
