@@ -7,7 +7,7 @@ use nom::Parser;
 use nom::bytes::complete::take;
 
 use crate::blocks::{Block, blocks_of};
-use crate::bytes::{Input, Parsed, align_up, count, from_usize, put_u32, put_u64, refuse, table_index, to_u32, u32, u64};
+use crate::bytes::{Input, Parsed, align_up, count, from_usize, put_u32, put_u64, refuse, table_index, to_u32};
 use crate::error::{Code, Error, Result};
 use crate::layout::block_count;
 use crate::limits::{LARGE_ALIGN, LARGE_BUFFER, MAX_LEN, PART_ALIGN};
@@ -30,7 +30,12 @@ pub(crate) struct BufferRecord {
 
 impl BufferRecord {
     fn parse(input: Input<'_>) -> Parsed<'_, Self> {
-        (u64, u32, u32).map(|(len, kind, owner)| Self { len, kind, owner }).parse(input)
+        let read = |b: Input<'_>| Self {
+            len: LittleEndian::read_u64(b.bytes),
+            kind: LittleEndian::read_u32(&b.bytes[8..]),
+            owner: LittleEndian::read_u32(&b.bytes[12..]),
+        };
+        take(RECORD).map(read).parse(input)
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

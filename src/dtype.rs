@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use byteorder::{ByteOrder, LittleEndian};
 use nom::Parser;
 
-use crate::bytes::{Input, Parsed, put_u32, refuse, slice, u8, u32};
+use crate::bytes::{Input, Parsed, put_u32, refuse, slice};
 use crate::error::{Code, Error, Result};
 use crate::limits::{MAX_GROUP_BYTES, MAX_NAME_LEN};
 
@@ -277,9 +278,10 @@ struct Record<'a> {
 }
 
 fn record(input: Input<'_>) -> Parsed<'_, Record<'_>> {
-    let (rest, (elements, bytes, class, name_len)) = (u32, u32, u8, u8).parse(input)?;
-    let (rest, name) = slice(name_len.into()).parse(rest)?;
-    Ok((rest, Record { elements, bytes, class, name }))
+    let (rest, fixed) = slice(10).parse(input)?;
+    let (rest, name) = slice(fixed[9].into()).parse(rest)?;
+    let (elements, bytes) = (LittleEndian::read_u32(fixed), LittleEndian::read_u32(&fixed[4..]));
+    Ok((rest, Record { elements, bytes, class: fixed[8], name }))
 }
 
 /// The geometry of a record that was validated before; cheaper than [`DType::parse`].

@@ -8,7 +8,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 use nom::Parser;
 
-use crate::bytes::{Input, Parsed, put_u32, put_u64, refuse, slice, u8, u32, u64};
+use crate::bytes::{Input, Parsed, put_u32, put_u64, refuse, slice};
 use crate::dtype::Geometry;
 use crate::error::{Code, Error};
 use crate::layout::{self, Extent, Fault};
@@ -46,7 +46,9 @@ pub(crate) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     pub(crate) fn parse(input: Input<'a>) -> Parsed<'a, Self> {
-        let (rest, (dtype, buffer, offset, rank, flags)) = (u32, u32, u64, u8, u8).parse(input)?;
+        let (rest, fixed) = slice(18).parse(input)?;
+        let (dtype, buffer) = (LittleEndian::read_u32(fixed), LittleEndian::read_u32(&fixed[4..]));
+        let (offset, rank, flags) = (LittleEndian::read_u64(&fixed[8..]), fixed[16], fixed[17]);
         if usize::from(rank) > MAX_RANK {
             return refuse(Error::at(Code::TensorRank, input.offset + 16, format!("a tensor has {rank} axes, the most is {MAX_RANK}")));
         }

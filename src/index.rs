@@ -51,7 +51,7 @@ impl Index {
         let (rest, dtype_offsets) = finish(dtype_table(start, rest))?;
         let log2 = context.header.block_log2;
         let (rest, buffers) = finish(BufferTable::parse(start, rest, context.data_start, log2, &tags))?;
-        let mut tables = Tables { bytes, base: start.offset, dtypes: dtype_offsets, buffers, tensors: Vec::new() };
+        let mut tables = Tables { bytes, base: start.offset, dtypes: dtype_offsets, buffers, tensors: Vec::new(), plain: true, empty_tensors: 0 };
         let (rest, numbering) = tables.parse_tensors(rest, context)?;
         let suspects = sharing::check_distinct(&tables)?;
         numbering.finish(&tables, rest.offset)?;
@@ -106,6 +106,9 @@ pub(crate) struct Tables<'a> {
     dtypes: Vec<u32>,
     pub(crate) buffers: BufferTable,
     tensors: Vec<u32>,
+    /// Each tensor with bytes has a buffer of its own, in order, and fills it: nothing is shared.
+    pub(crate) plain: bool,
+    pub(crate) empty_tensors: u32,
 }
 
 impl<'a> Tables<'a> {
@@ -154,7 +157,7 @@ impl<'a> Tables<'a> {
         Ok((rest, numbering))
     }
 
-    fn check_entry(&self, entry: &Entry<'_>, number: u32, at: u64) -> Result<()> {
+    fn check_entry(&mut self, entry: &Entry<'_>, number: u32, at: u64) -> Result<()> {
         if table_index(entry.dtype) >= self.dtypes.len() {
             return Err(Error::at(
                 Code::TensorDtype,
@@ -164,6 +167,7 @@ impl<'a> Tables<'a> {
         }
         let extent = entry.check(self.geometry(entry.dtype)?, number, at)?;
         if entry.buffer == NO_BUFFER {
+            self.empty_tensors += 1;
             return Ok(());
         }
         let Some(buffer) = self.buffers.get(self.bytes, entry.buffer) else {
@@ -179,6 +183,8 @@ impl<'a> Tables<'a> {
                 format!("tensor {number} takes {} bytes from byte {} of a buffer of {}", extent.span, entry.offset, buffer.record.len);
             return Err(Error::at(Code::TensorExtent, at + 8, detail));
         }
+        let fills = extent.dense && entry.offset == 0 && extent.span == buffer.record.len;
+        self.plain &= entry.buffer == number - self.empty_tensors && (fills || buffer.record.kind != KIND_TENSOR);
         Ok(())
     }
 }

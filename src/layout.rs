@@ -23,25 +23,30 @@ pub(crate) enum Fault {
 
 /// The number of elements; `None` when it, with empty axes counted as 1, exceeds 2^63-1.
 pub(crate) fn element_count(dims: impl Iterator<Item = u64>) -> Option<u64> {
+    bounded_count(dims).map(|(count, empty)| if empty { 0 } else { count })
+}
+
+/// The number of elements with empty axes counted as 1, and whether there is one.
+fn bounded_count(dims: impl Iterator<Item = u64>) -> Option<(u64, bool)> {
     let mut product = 1u64;
     let mut empty = false;
     for dim in dims {
         empty |= dim == 0;
         product = product.checked_mul(dim.max(1)).filter(|p| *p <= MAX_LEN)?;
     }
-    Some(if empty { 0 } else { product })
+    Some((product, empty))
 }
 
 /// The extent of a row-major tensor.
 pub(crate) fn row_major(geometry: Geometry, dims: impl Iterator<Item = u64> + Clone) -> Result<Extent, Fault> {
     let elements = u64::from(geometry.elements);
-    let bounded = element_count(dims.clone().map(|d| d.max(1))).ok_or(Fault::Size)?;
+    let (bounded, empty) = bounded_count(dims.clone()).ok_or(Fault::Size)?;
     let bytes = bounded.div_ceil(elements).checked_mul(geometry.bytes.into());
     let bounded_len = bytes.filter(|b| *b <= MAX_LEN).ok_or(Fault::Size)?;
     if geometry.class == GroupClass::Block && dims.clone().last().is_none_or(|last| last % elements != 0) {
         return Err(Fault::Groups);
     }
-    let len = if dims.clone().any(|d| d == 0) { 0 } else { bounded_len };
+    let len = if empty { 0 } else { bounded_len };
     Ok(Extent { len, span: len, dense: true })
 }
 

@@ -1,5 +1,5 @@
 //! Mending what a file has twice: header, index, trailer and padding; never tensor data, which it has once.
-//! `Spec §12.4`.
+//! `Spec §12.6`.
 //!
 //! Nothing here reads or writes a file: [`plan`] asks for bytes and answers with bytes.
 
@@ -177,15 +177,16 @@ impl Damaged<'_> {
     fn find(&self, header: Header) -> Result<Found> {
         // The file may have lost its end or have something appended: the real length is not asked.
         frame::check_numbers(&header, 0, header.file_len)?;
-        let mut computed = 0;
         for offset in [Some(HEADER_LEN), copy_offset(&header)].into_iter().flatten() {
             let bytes = self.get(offset, header.index_len)?;
             if from_usize(bytes.len()) == header.index_len && crc32(&bytes) == header.index_crc {
                 return parse(header, bytes);
             }
-            computed = if offset == HEADER_LEN { crc32(&bytes) } else { computed };
         }
-        let detail = mismatch(Code::IndexCrc, header.index_crc, computed) + "; the copy at the end is damaged too";
+        if self.len < header.file_len {
+            frame::check_numbers(&header, 0, self.len)?;
+        }
+        let detail = format!("neither copy of the index has the checksum {:08x} that the header states", header.index_crc);
         Err(Error::at(Code::IndexCrc, HEADER_LEN, detail))
     }
 

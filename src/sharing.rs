@@ -27,7 +27,7 @@ fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
 
 /// Refuses equal entries. Returns the tensors that may share a buffer, by buffer and offset.
 pub(crate) fn check_distinct(tables: &Tables<'_>) -> Result<Vec<u32>> {
-    let Some(mut numbers) = suspects(tables)? else { return Ok(Vec::new()) };
+    let Some(mut numbers) = suspects(tables) else { return Ok(Vec::new()) };
     let place = |number: &u32| place(tables, *number);
     numbers
         .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| tables.entry_bytes(*a).cmp(tables.entry_bytes(*b))).then(a.cmp(b)));
@@ -56,40 +56,17 @@ pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<Share
 }
 
 /// The tensors that can break a rule: none in the common file, where each tensor is alone and fills its buffer.
-fn suspects(tables: &Tables<'_>) -> Result<Option<Vec<u32>>> {
-    let count = tables.tensor_count();
-    let mut next_buffer = 0;
-    let mut plain = true;
-    let mut empty = 0usize;
-    for number in 0..count {
-        let entry = tables.entry(number)?;
-        if entry.buffer == NO_BUFFER {
-            empty += 1;
-            continue;
+fn suspects(tables: &Tables<'_>) -> Option<Vec<u32>> {
+    let numbers = 0..tables.tensor_count();
+    match (tables.plain, tables.empty_tensors) {
+        (true, 0 | 1) => None,
+        (true, empty) => {
+            let mut empties = Vec::with_capacity(table_index(empty));
+            empties.extend(numbers.filter(|n| place(tables, *n).0 == NO_BUFFER));
+            Some(empties)
         }
-        plain &= entry.buffer == next_buffer && fills_buffer(tables, number)?;
-        next_buffer += 1;
-        if !plain {
-            break;
-        }
+        (false, _) => Some(numbers.collect()),
     }
-    if plain && empty < 2 {
-        return Ok(None);
-    }
-    let wanted = |n: &u32| !plain || tables.entry(*n).is_ok_and(|e| e.buffer == NO_BUFFER);
-    let mut numbers = Vec::with_capacity(if plain { empty } else { table_index(count) });
-    numbers.extend((0..count).filter(wanted));
-    Ok(Some(numbers))
-}
-
-fn fills_buffer(tables: &Tables<'_>, number: u32) -> Result<bool> {
-    let entry = tables.entry(number)?;
-    let Some(buffer) = tables.buffers.get(tables.bytes, entry.buffer) else { return Ok(false) };
-    if buffer.record.kind != KIND_TENSOR {
-        return Ok(true);
-    }
-    let extent = tables.extent(number)?;
-    Ok(extent.dense && entry.offset == 0 && extent.span == buffer.record.len)
 }
 
 /// One buffer and its tensors, by offset.

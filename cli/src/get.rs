@@ -4,7 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use cairnfile::{Cairn, Node, Tensor, TensorRef, Value, ValueRef};
+use cairnfile::{Cairn, Code, Error, Node, Tensor, TensorRef, Value, ValueRef};
 use serde_json::json;
 
 use crate::common::{Failure, Outcome, Ui, check_output, human, in_file, map, open, options_like, save, style, styled};
@@ -125,9 +125,9 @@ fn write_npy(output: &Path, tensor: &Tensor<'_>) -> Outcome {
         match written.and_then(|()| out.flush().map_err(Failure::from)) {
             Ok(()) => Ok(()),
             Err(Failure::Refused(error)) => Err(error),
-            Err(Failure::Output(error)) => Err(cairnfile::Error::io("cannot write the array", error)),
+            Err(Failure::Output(error)) => Err(Error::io("cannot write the array", error)),
             Err(other) => {
-                let stop = cairnfile::Error::new(cairnfile::Code::Unrepresentable, other.to_string());
+                let stop = Error::new(Code::Unrepresentable, other.to_string());
                 failure = Some(other);
                 Err(stop)
             }
@@ -154,7 +154,7 @@ fn tensor_for<'c>(value: ValueRef<'c>, part: &Part, args: &Args) -> Result<Optio
 }
 
 /// An error of a read, with file and address.
-fn in_args(error: cairnfile::Error, args: &Args) -> Failure {
+fn in_args(error: Error, args: &Args) -> Failure {
     in_file(&args.file)(error.context(&format!("tensor {:?}", args.address)))
 }
 
@@ -187,12 +187,16 @@ impl Axis {
         Some(Self::Range(start, end))
     }
 
-    /// The range in an axis of extent `dim`; what lies outside stays outside and is refused by the read.
-    fn range(self, dim: u64) -> Range<u64> {
-        let place = |n: i64| if n < 0 { dim.checked_sub(n.unsigned_abs()).unwrap_or(u64::MAX) } else { n.unsigned_abs() };
+    /// The range in an axis of extent `dim`; one that ends outside is refused by the read.
+    fn range(self, dim: u64) -> cairnfile::Result<Range<u64>> {
+        let outside = |n: i64| Error::new(Code::OutOfRange, format!("{n} is outside an axis of {dim}"));
+        let place = |n: i64| match u64::try_from(n) {
+            Ok(n) => Ok(n),
+            Err(_) => dim.checked_sub(n.unsigned_abs()).ok_or_else(|| outside(n)),
+        };
         match self {
-            Self::Range(start, end) => place(start)..end.map_or(dim, place),
-            Self::Position(n) => place(n)..place(n).saturating_add(1),
+            Self::Range(start, end) => Ok(place(start)?..end.map_or(Ok(dim), place)?),
+            Self::Position(n) => Some(place(n)?).filter(|at| *at < dim).map(|at| at..at + 1).ok_or_else(|| outside(n)),
         }
     }
 }
@@ -213,11 +217,14 @@ impl Part {
         let shape = tensor.shape()?;
         match self {
             Self::All => tensor.read(),
-            Self::Rows(axis) => tensor.rows(axis.range(shape.first().copied().unwrap_or(0))),
+            Self::Rows(axis) => tensor.rows(axis.range(shape.first().copied().unwrap_or(0))?),
             Self::Slice(axes) => {
-                let whole = axes.iter().copied().chain(std::iter::repeat_n(Axis::Range(0, None), shape.len().saturating_sub(axes.len())));
-                let axes: Vec<Axis> = whole.collect();
-                let ranges: Vec<_> = axes.iter().enumerate().map(|(i, axis)| axis.range(shape.get(i).copied().unwrap_or(0))).collect();
+                if axes.len() > shape.len() {
+                    return Err(Error::new(Code::OutOfRange, format!("{} slices for {} axes", axes.len(), shape.len())));
+                }
+                let rest = std::iter::repeat_n(Axis::Range(0, None), shape.len() - axes.len());
+                let axes: Vec<Axis> = axes.iter().copied().chain(rest).collect();
+                let ranges = axes.iter().zip(&shape).map(|(axis, dim)| axis.range(*dim)).collect::<Result<Vec<_>, _>>()?;
                 without_positions(&tensor.slice(&ranges)?, &axes)
             }
         }

@@ -1,6 +1,7 @@
 //! The `cairn` command. Everything it does goes through the public API of `cairnfile`.
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+mod change;
 mod common;
 mod compare;
 mod convert;
@@ -18,6 +19,7 @@ mod pattern;
 mod print;
 mod repair;
 mod show;
+mod ties;
 mod values;
 mod verify;
 

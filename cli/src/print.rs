@@ -65,6 +65,9 @@ impl<'t> Grid<'t> {
 
     /// Prints the nested brackets and ends the line.
     pub(crate) fn print(&self, out: &mut dyn Write) -> Outcome {
+        if self.dims.contains(&0) {
+            return Ok(writeln!(out, "[]")?);
+        }
         let mut width = 0;
         if self.shown() <= ALIGNED {
             self.each(0, 0, &mut |cell| width = width.max(self.cell(cell).len()));
@@ -142,7 +145,8 @@ impl<'t> Grid<'t> {
 
     /// All elements as nested arrays; groups as hex text.
     pub(crate) fn json(&self) -> Json {
-        self.axis_json(0, 0)
+        // An empty tensor may have any number of rows.
+        if self.dims.contains(&0) { Json::Array(Vec::new()) } else { self.axis_json(0, 0) }
     }
 
     fn axis_json(&self, axis: usize, first: u64) -> Json {
@@ -224,7 +228,7 @@ mod tests {
         let scalar = Tensor::from_vec(&[], vec![0.1f32]);
         assert_eq!(scalar.map(|t| text(&t, false)).ok().as_deref(), Some("0.1\n"));
         let empty = Tensor::from_vec(&[2, 0], Vec::<u8>::new());
-        assert_eq!(empty.map(|t| text(&t, false)).ok().as_deref(), Some("[[],\n []]\n"));
+        assert_eq!(empty.map(|t| text(&t, false)).ok().as_deref(), Some("[]\n"));
     }
 
     #[test]

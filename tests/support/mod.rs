@@ -26,6 +26,7 @@
 pub mod cases;
 pub mod raw;
 mod rewrite;
+pub mod strategies;
 
 pub use cases::{Case, Expect, OPAQUE_TENSOR, accepted, rejected};
 pub use raw::{RawBuffer, RawDtype, RawExtension, RawFile, RawTensor, crc32, resign};

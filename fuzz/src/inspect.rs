@@ -1,0 +1,180 @@
+//! Everything about one file, held against each other.
+
+use cairnfile::{Cairn, Class, Code, Error, GroupClass, Level, Node, Result, TensorRef, ValueRef, element, repair};
+
+/// Values whose addresses are looked up; each costs a walk.
+const LOOKUPS: usize = 64;
+
+pub fn refusal(error: &Error, data: &[u8]) {
+    assert!(error.code().level() == Level::Open, "{error}");
+    assert!(error.offset().is_none_or(|at| at <= data.len() as u64), "{error} in {} bytes", data.len());
+    assert!(!error.to_string().is_empty() && !error.section().is_empty());
+}
+
+/// Looking at the trailer adds refusals of level V only, which `verify` has too.
+pub fn strictness(lenient: &Result<Cairn<'_>>, strict: &Result<Cairn<'_>>) {
+    match (lenient, strict) {
+        (Ok(_), Ok(_)) => {}
+        (Err(a), Err(b)) => assert_eq!((a.code(), a.offset(), a.detail()), (b.code(), b.offset(), b.detail())),
+        (Ok(cairn), Err(error)) => {
+            let report = cairn.verify(&|_| {}).expect("memory can be read");
+            let known = report.faults.iter().any(|f| (f.error.code(), f.error.offset()) == (error.code(), error.offset()));
+            assert!(known && error.code().level() == Level::Verify, "{error}");
+        }
+        (Err(error), Ok(_)) => panic!("only refused without a look at the trailer: {error}"),
+    }
+}
+
+/// A mended file opens, and only its data may still be damaged.
+pub fn mending(data: &[u8], opened: &Result<Cairn<'_>>) {
+    let read = |at: u64, len: u64| Ok(data[at as usize..(at + len) as usize].to_vec());
+    let repair = match repair::plan(&read, data.len() as u64) {
+        Ok(repair) if repair.file_len < 1 << 22 => repair,
+        Ok(_) => return,
+        Err(error) => {
+            let ambiguous = error.code() == Code::TrailerMismatch || error.class() == Class::Unsupported;
+            assert!(opened.is_err() || ambiguous, "opens, but cannot be repaired: {error}");
+            return;
+        }
+    };
+    let mut mended = data.to_vec();
+    mended.resize(repair.file_len as usize, 0);
+    for patch in &repair.patches {
+        mended[patch.offset as usize..][..patch.bytes.len()].copy_from_slice(&patch.bytes);
+    }
+    let cairn = super::open(&mended, true).expect("a mended file opens");
+    let report = cairn.verify(&|_| {}).expect("memory can be read");
+    assert!(report.faults.iter().all(|f| f.buffer.is_some()), "{:?}", report.faults);
+    if let Ok(cairn) = opened {
+        let whole = cairn.verify(&|_| {}).expect("memory can be read").faults.iter().all(|f| f.buffer.is_some());
+        assert_eq!(whole, repair.is_empty(data.len() as u64), "{repair:?}");
+    }
+}
+
+pub fn accepted(cairn: &Cairn<'_>, data: &[u8]) {
+    assert_eq!(cairn.file_len(), data.len() as u64);
+    assert!(cairn.dtypes().iter().all(|dtype| !dtype.name().is_empty()));
+    assert!(cairn.extensions().all(|(tag, _)| tag != 0));
+    values(cairn.metadata());
+    values(cairn.root());
+    let mut opaque = false;
+    let mut readable = true;
+    for tensor in cairn.tensors() {
+        match self::tensor(&tensor, cairn, data) {
+            Ok(()) => {}
+            Err(Code::BufferKind) => opaque = true,
+            Err(_) => readable = false,
+        }
+    }
+    verified(cairn, readable, data);
+    loaded(cairn, data, !opaque && readable);
+}
+
+/// Every value can be decoded, counts its items right and is found at its address.
+fn values(top: ValueRef<'_>) {
+    let mut lookups = LOOKUPS;
+    let walk = top.visit(&mut String::new(), &mut |address, value| {
+        let items = value.items().count();
+        match value.node()? {
+            Node::List(n) | Node::Tuple(n) | Node::Dict(n) => assert_eq!(items, n),
+            Node::Named(_, inner) => assert_eq!(items, inner.items().count()),
+            _ => assert_eq!(items, 0),
+        }
+        if lookups > 0 {
+            lookups -= 1;
+            assert_eq!(format!("{:?}", top.at_address(address)?), format!("{value:?}"), "at {address:?}");
+        }
+        Ok(())
+    });
+    walk.expect("an accepted file can be walked");
+}
+
+/// Whether the tensor can be read; whatever else it says has to be right.
+fn tensor(tensor: &TensorRef<'_>, cairn: &Cairn<'_>, data: &[u8]) -> Result<(), Code> {
+    let (dtype, shape) = (tensor.dtype().unwrap(), tensor.shape().unwrap());
+    let (len, strides) = (tensor.byte_len().unwrap(), tensor.strides().unwrap());
+    let whole: Vec<_> = shape.iter().map(|dim| 0..*dim).collect();
+    let range = match tensor.file_range() {
+        Ok(range) => range,
+        Err(error) => {
+            assert_eq!(tensor.read().unwrap_err().code(), error.code());
+            return Err(error.code());
+        }
+    };
+    assert_eq!(tensor.buffer().unwrap().is_none(), shape.contains(&0));
+    assert!(strides.iter().all(|strides| strides.len() == shape.len()));
+    if len > 0 {
+        let last = data.len() as u64 - 64 - cairn.index_len();
+        assert!(range.start >= 64 && range.end <= last && range.end - range.start >= len);
+        assert_eq!(range.start % dtype.geometry().alignment(), 0);
+    }
+    let raw = &data[range.start as usize..range.end as usize];
+    assert_eq!(tensor.bytes_unchecked().unwrap(), Some(raw));
+    let read = match tensor.read() {
+        Ok(read) => read,
+        Err(error) => {
+            assert!(matches!(error.code(), Code::BlockCrc | Code::BoolValue | Code::TailBits), "{error}");
+            assert!(error.offset().is_some_and(|at| at < data.len() as u64));
+            assert!(tensor.slice(&whole).is_err());
+            return Err(error.code());
+        }
+    };
+    assert_eq!((read.dtype(), read.shape(), read.span().unwrap()), (dtype, &shape[..], raw));
+    let bytes = read.row_major_bytes().unwrap();
+    assert_eq!(bytes.len() as u64, len);
+    assert!(tensor.slice(&whole).unwrap().same_elements(&read));
+    if let Some(rows) = shape.first().filter(|_| dtype.geometry().class != GroupClass::Block) {
+        halves(tensor, &bytes, *rows);
+    }
+    element::decode(dtype, &bytes, read.element_count().saturating_sub(1));
+    Ok(())
+}
+
+/// The rows in two halves are the rows.
+fn halves(tensor: &TensorRef<'_>, bytes: &[u8], rows: u64) {
+    let dtype = tensor.dtype().unwrap();
+    let (head, tail) = (tensor.rows(0..rows / 2).unwrap(), tensor.rows(rows / 2..rows).unwrap());
+    let (a, b) = (head.row_major_bytes().unwrap(), tail.row_major_bytes().unwrap());
+    if dtype.geometry().class == GroupClass::Scalar {
+        assert_eq!([a, b].concat(), bytes);
+        return;
+    }
+    for i in 0..tail.element_count().min(64) {
+        let whole = element::decode(dtype, bytes, head.element_count() + i);
+        assert_eq!(format!("{whole:?}"), format!("{:?}", element::decode(dtype, &b, i)));
+    }
+}
+
+/// Reports are in order and inside the file, and agree with what tensors say.
+fn verified(cairn: &Cairn<'_>, readable: bool, data: &[u8]) {
+    let report = cairn.verify(&|_| {}).expect("memory can be read");
+    assert_eq!(report.bytes, data.len() as u64);
+    assert!(report.faults.is_sorted_by_key(|f| f.error.offset()));
+    for fault in &report.faults {
+        let (code, at) = (fault.error.code(), fault.error.offset());
+        assert!(code.level() == Level::Verify || code == Code::IndexCrc || fault.buffer.is_none(), "{}", fault.error);
+        assert!(at.is_some_and(|at| at < data.len() as u64), "{}", fault.error);
+        assert_eq!(fault.address.as_ref(), fault.tensors.first());
+        for address in fault.tensors.iter().filter(|_| code == Code::BlockCrc) {
+            let code = cairn.tensor(address).unwrap().read().unwrap_err().code();
+            assert!(matches!(code, Code::BlockCrc | Code::BufferKind), "{code} at {address:?}");
+        }
+    }
+    if report.is_intact() {
+        assert!(readable, "intact, but a tensor cannot be read");
+    } else if !readable {
+        assert!(report.faults.iter().any(|f| f.buffer.is_some()), "a tensor cannot be read, and the report does not say why");
+    }
+}
+
+/// The whole loads exactly when all of its tensors do, and is the same both ways.
+fn loaded(cairn: &Cairn<'_>, data: &[u8], expected: bool) {
+    // Opened anew: `cairn` remembers what it verified.
+    let fresh = super::open(data, false).unwrap();
+    let (view, copy) = (fresh.load(), cairn.load_copy());
+    match (&view, &copy) {
+        (Ok(view), Ok(copy)) => assert!(expected && view == copy),
+        (Err(a), Err(b)) => assert!(!expected && (a.code(), a.offset()) == (b.code(), b.offset()), "{a} and {b}"),
+        _ => panic!("{view:?} and {copy:?}"),
+    }
+}
