@@ -258,7 +258,7 @@ pub(crate) fn human(bytes: u64) -> String {
     }
     let unit = usize::try_from((bytes.ilog2() / 10).saturating_sub(1)).unwrap_or(0).min(UNITS.len() - 1);
     // Hundredths, so that no float is needed.
-    let hundredths = u128::from(bytes) * 100 >> (10 * (unit + 1));
+    let hundredths = (u128::from(bytes) * 100) >> (10 * (unit + 1));
     match hundredths {
         0..1000 => format!("{}.{:02} {}", hundredths / 100, hundredths % 100, UNITS[unit]),
         1000..10000 => format!("{}.{} {}", hundredths / 100, hundredths % 100 / 10, UNITS[unit]),

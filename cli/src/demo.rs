@@ -30,6 +30,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
     let dir = args.keep.as_deref().unwrap_or(temporary.path());
     fs::create_dir_all(dir).map_err(cannot)?;
     let mut demo = Demo { dir, ui, steps: Vec::new() };
+    demo.text(|out| Ok(writeln!(out, "Cairn keeps tensors, lists and dicts in one file, every byte checked. A tour with small files:")?))?;
     demo.simple_values()?;
     demo.network()?;
     demo.reuse()?;
@@ -101,7 +102,7 @@ impl Demo<'_> {
         let network = network()?;
         let (path, equal) = self.round_trip("mlp.cairn", &network)?;
         let cairn = open(&path)?;
-        self.text(|out| ls::print_tree(&cairn, "mlp.cairn", out))?;
+        self.text(|out| ls::print_tree(&cairn, "", "mlp.cairn", out))?;
         self.done(equal, "saved a three-layer MLP with its architecture to mlp.cairn and loaded it: equal")?;
         let number = |address| Ok::<_, Failure>(cairn.tensor(address)?.number());
         let tied = number("/parameters/0/bias")? == number("/parameters/1/bias")?;
@@ -127,7 +128,7 @@ impl Demo<'_> {
         let path = self.path("classifier.cairn")?;
         cairnfile::save(&path, &assemble("classifier", layers, parameters)).map_err(in_file(&path))?;
         let classifier = open(&path)?;
-        self.text(|out| ls::print_tree(&classifier, "classifier.cairn", out))?;
+        self.text(|out| ls::print_tree(&classifier, "/parameters", "classifier.cairn/parameters", out))?;
         let read = |cairn: &Cairn<'_>, i| Ok::<_, Failure>(cairn.get(&format!("/parameters/{i}"))?.load()? == mlp.get(&format!("/parameters/{i}"))?.load()?);
         let equal = read(&classifier, 0)? && read(&classifier, 1)?;
         self.done(equal, "took /parameters/0 and /parameters/1 by address, added a new head: classifier.cairn has equal layers")
@@ -149,7 +150,7 @@ impl Demo<'_> {
         self.text(|out| {
             let mut text = Vec::new();
             verify::print(&mut text, Path::new("damaged.cairn"), &report, false)?;
-            Ok(write!(out, "  {}\n", String::from_utf8_lossy(&text).trim_end().replace('\n', "\n  "))?)
+            Ok(writeln!(out, "  {}", String::from_utf8_lossy(&text).trim_end().replace('\n', "\n  "))?)
         })?;
         let named = report.faults.first().and_then(|fault| fault.address.as_deref());
         let found = report.faults.len() == 1 && named == Some("/parameters/1/weight");

@@ -38,10 +38,7 @@ fn write(out: &mut dyn Write, value: ValueRef<'_>, indent: usize, full: bool) ->
             let small = tensor.shape()?.iter().product::<u64>() <= SMALL;
             write!(out, "tensor({}", show::tensor(tensor)?)?;
             if small {
-                let mut text = Vec::new();
-                Grid::of(&tensor.read()?, true)?.print(&mut text)?;
-                let one_line = String::from_utf8_lossy(&text).split_whitespace().collect::<Vec<_>>().join(" ");
-                write!(out, ", {one_line}")?;
+                write!(out, ", {}", Grid::of(&tensor.read()?, true)?.line()?)?;
             }
             Ok(write!(out, ")")?)
         }

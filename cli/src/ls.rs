@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
     let cairn = open(&args.file)?;
     let top = if args.metadata { cairn.metadata() } else { cairn.root() };
     let value = top.at_address(&args.address).map_err(in_file(&args.file))?;
-    let mut lister = Lister::new(&cairn, !args.metadata)?;
+    let lister = Lister::new(&cairn, !args.metadata)?;
     if ui.json {
         let mut entries = Vec::new();
         lister.json(value, &mut args.address.clone(), &mut entries)?;
@@ -56,10 +56,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
     ui.print(|out| print(out, &rows))
 }
 
-/// The tree of `cairn`, as `ls` prints it, under the heading `name`.
-pub(crate) fn print_tree(cairn: &Cairn<'_>, name: &str, out: &mut dyn Write) -> Outcome {
+/// Prints the tree of what is at `address`, under the heading `name`.
+pub(crate) fn print_tree(cairn: &Cairn<'_>, address: &str, name: &str, out: &mut dyn Write) -> Outcome {
     let mut rows = Vec::new();
-    Lister::new(cairn, true)?.tree(cairn.root(), &mut String::new(), &Branch::root(escape(name)), &mut rows)?;
+    let lister = Lister::new(cairn, true)?;
+    lister.tree(cairn.get(address)?, &mut address.to_owned(), &Branch::root(escape(name)), &mut rows)?;
     print(out, &rows)
 }
 
@@ -123,7 +124,7 @@ impl Lister {
         self.first.get(&tensor.number()).map(String::as_str).filter(|first| *first != address)
     }
 
-    fn row(&mut self, name: String, value: ValueRef<'_>, address: &str) -> Result<Row, Failure> {
+    fn row(&self, name: String, value: ValueRef<'_>, address: &str) -> Result<Row, Failure> {
         let node = value.node()?;
         let kind = show::kind(&node)?;
         let (_, inner) = show::unname(value)?;
@@ -154,7 +155,7 @@ impl Lister {
         Ok(remark)
     }
 
-    fn tree(&mut self, value: ValueRef<'_>, address: &mut String, branch: &Branch, rows: &mut Vec<Row>) -> Outcome {
+    fn tree(&self, value: ValueRef<'_>, address: &mut String, branch: &Branch, rows: &mut Vec<Row>) -> Outcome {
         rows.push(self.row(branch.label.clone(), value, address)?);
         let mut items = value.items().peekable();
         while let Some((place, item)) = items.next() {
@@ -164,7 +165,7 @@ impl Lister {
         Ok(())
     }
 
-    fn flat(&mut self, value: ValueRef<'_>, address: &mut String, rows: &mut Vec<Row>) -> Outcome {
+    fn flat(&self, value: ValueRef<'_>, address: &mut String, rows: &mut Vec<Row>) -> Outcome {
         if value.items().next().is_none() {
             let mut row = self.row(escape(address), value, address)?;
             if let Some(rest) = row.rest.strip_prefix(&row.name) {
@@ -178,7 +179,7 @@ impl Lister {
         Ok(())
     }
 
-    fn json(&mut self, value: ValueRef<'_>, address: &mut String, entries: &mut Vec<Json>) -> Outcome {
+    fn json(&self, value: ValueRef<'_>, address: &mut String, entries: &mut Vec<Json>) -> Outcome {
         let (names, node) = show::unname(value)?;
         let mut entry = Map::new();
         entry.insert("address".into(), address.as_str().into());

@@ -76,6 +76,16 @@ impl<'t> Grid<'t> {
         Ok(writeln!(out)?)
     }
 
+    /// The nested brackets on one line, without alignment.
+    pub(crate) fn line(&self) -> Result<String, Failure> {
+        let mut text = Vec::new();
+        if self.dims.contains(&0) {
+            return Ok("[]".to_owned());
+        }
+        self.axis(&mut text, 0, 0, 0)?;
+        Ok(String::from_utf8_lossy(&text).split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
     /// How many cells are printed.
     fn shown(&self) -> u64 {
         self.dims.iter().map(|dim| self.kept(*dim).map(|r| r.end - r.start).sum::<u64>()).product()

@@ -75,7 +75,7 @@ pub(crate) fn print(out: &mut dyn Write, path: &Path, report: &Report, quiet: bo
     Ok(())
 }
 
-/// Tensor, block and offset, and what is wrong there.
+/// Tensor, offset and what is wrong there; for a block, the library's sentence names it.
 fn describe(fault: &Fault) -> String {
     let mut text = String::new();
     if let Some(address) = &fault.address {
@@ -84,9 +84,6 @@ fn describe(fault: &Fault) -> String {
             text.push_str(&format!(" and {} more", fault.tensors.len() - 1));
         }
         text.push_str(", ");
-    }
-    if let (Some(buffer), Some(block)) = (fault.buffer, fault.block) {
-        text.push_str(&format!("block {block} of buffer {buffer}, "));
     }
     if let Some(offset) = fault.error.offset() {
         text.push_str(&format!("byte {offset}: "));
@@ -109,7 +106,7 @@ fn json(path: &Path, result: &Result<Report, Failure>) -> Json {
     }
 }
 
-fn fault_json(fault: &Fault) -> Json {
+pub(crate) fn fault_json(fault: &Fault) -> Json {
     let mut json = error_json(&fault.error);
     json.insert("buffer".into(), fault.buffer.into());
     json.insert("block".into(), fault.block.into());

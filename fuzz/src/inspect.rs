@@ -90,7 +90,7 @@ fn values(top: ValueRef<'_>) {
 }
 
 /// Whether the tensor can be read; whatever else it says has to be right.
-fn tensor(tensor: &TensorRef<'_>, cairn: &Cairn<'_>, data: &[u8]) -> Result<(), Code> {
+fn tensor(tensor: &TensorRef<'_>, cairn: &Cairn<'_>, data: &[u8]) -> std::result::Result<(), Code> {
     let (dtype, shape) = (tensor.dtype().unwrap(), tensor.shape().unwrap());
     let (len, strides) = (tensor.byte_len().unwrap(), tensor.strides().unwrap());
     let whole: Vec<_> = shape.iter().map(|dim| 0..*dim).collect();

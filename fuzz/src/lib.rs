@@ -5,11 +5,13 @@
 mod inspect;
 mod mutate;
 mod same;
-#[path = "../../tests/support/mod.rs"]
+#[cfg(not(test))]
 mod support;
 mod values;
 mod ways;
 
+#[cfg(test)]
+use crate::support;
 use cairnfile::{Cairn, Named, Node, OpenOptions, Result, ValueRef};
 
 pub use mutate::mutate;

@@ -19,6 +19,8 @@
     unreachable_pub,
     unused_imports,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     clippy::panic,
     clippy::unwrap_used
 )]

@@ -111,13 +111,18 @@ impl Input {
         if found.is_dir() {
             return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
         }
-        if found.len() == 0 {
+        Self::map(&file).map_err(failed)
+    }
+
+    /// Maps an open file.
+    pub(crate) fn map(file: &File) -> io::Result<Self> {
+        if file.metadata()?.len() == 0 {
             return Ok(Self::Empty);
         }
-        // SAFETY: this process only reads the file and replaces outputs by rename; a user who truncates or changes an
-        // input while it is converted loses the command to SIGBUS or gets a copy of what the file became.
+        // SAFETY: nothing in this process writes to a file while it is mapped, and outputs are replaced by rename; a user
+        // who truncates or changes an input meanwhile loses the command to SIGBUS or gets a copy of what it became.
         #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        let map = unsafe { Mmap::map(file) }?;
         Ok(Self::Mapped(map))
     }
 }
@@ -155,6 +160,13 @@ pub(crate) fn replace(path: &Path, bar: &ProgressBar, write: impl FnOnce(&mut Pr
 pub(crate) struct Progressed<'f> {
     file: &'f mut File,
     bar: &'f ProgressBar,
+}
+
+impl Progressed<'_> {
+    /// The file itself.
+    pub(crate) fn file(&mut self) -> &mut File {
+        self.file
+    }
 }
 
 /// Most bytes of one write, so that the bar moves.

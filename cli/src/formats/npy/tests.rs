@@ -101,12 +101,13 @@ fn column_major_stays() {
 /// What `np.save` of NumPy 2.4.6 writes, byte for byte.
 #[test]
 fn as_numpy_writes_it() {
-    let small = Tensor::from_vec(&[2, 3], vec![0.0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
-    let found = written(&small);
-    assert_eq!(found.len(), 128 + 24);
-    let header = b"\x93NUMPY\x01\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
-    assert!(found.starts_with(header));
-    assert!(found[header.len()..127].iter().all(|b| *b == b' ') && found[127] == b'\n');
-    let scalar = written(&Tensor::from_vec(&[], vec![7u8]).unwrap());
-    assert_eq!(scalar.len(), 128 + 1 - 64 * usize::from(scalar.len() < 128));
+    let header = |literal: &str| [&b"\x93NUMPY\x01\0v\0"[..], format!("{literal:<117}\n").as_bytes()].concat();
+    let matrix = Tensor::from_vec(&[2, 3], vec![0.0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+    assert_eq!(written(&matrix)[..128], header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"));
+    let scalar = Tensor::from_vec(&[], vec![7u8]).unwrap();
+    assert_eq!(written(&scalar), [&header("{'descr': '|u1', 'fortran_order': False, 'shape': (), }")[..], &[7]].concat());
+    let turned = Tensor::view(DType::U16, &[2, 3], Some(&[2, 4]), Storage::shared(vec![0; 12]), 0).unwrap();
+    assert_eq!(written(&turned)[..128], header("{'descr': '<u2', 'fortran_order': True, 'shape': (2, 3), }"));
+    let dates = Tensor::new(DType::private("numpy.M8[ns]", GroupClass::Scalar, 1, 8).unwrap(), &[5], Storage::shared(vec![0; 40])).unwrap();
+    assert_eq!(written(&dates)[..128], header("{'descr': '<M8[ns]', 'fortran_order': False, 'shape': (5,), }"));
 }
