@@ -40,8 +40,9 @@ pub struct InPlace {
     memory: Memory,
     /// The plan without anything that borrows the values.
     plan: Plan<'static>,
-    /// Buffer of each reserved storage.
-    reserved: HashMap<u64, u32>,
+    /// The buffers of each reserved storage: first byte in the storage and number, ascending. Several where the
+    /// tensors over one storage only touch or lie apart.
+    reserved: HashMap<u64, Vec<(u64, u32)>>,
 }
 
 enum Memory {
@@ -73,12 +74,10 @@ impl Plan<'_> {
         } else {
             Memory::Heap(Aligned::zeroed(self.file_len())?)
         };
-        let mut reserved = HashMap::new();
+        let mut reserved: HashMap<u64, Vec<(u64, u32)>> = HashMap::new();
         for (number, buffer) in (0u32..).zip(&self.buffers) {
             match buffer.content {
-                Content::Reserved(space) => {
-                    reserved.insert(space, number);
-                }
+                Content::Reserved(space, first) => reserved.entry(space).or_default().push((first, number)),
                 _ => {
                     let mut at = to_usize(buffer.start)?;
                     let bytes = memory.bytes();
@@ -90,12 +89,13 @@ impl Plan<'_> {
                 }
             }
         }
+        reserved.values_mut().for_each(|buffers| buffers.sort_unstable());
         Ok(InPlace { replacement, memory, plan: self.without_values(), reserved })
     }
 
     fn without_values(self) -> Plan<'static> {
         let unborrowed = |content: Content<'_>| match content {
-            Content::Reserved(space) => Content::Reserved(space),
+            Content::Reserved(space, first) => Content::Reserved(space, first),
             _ => Content::Pieces(Vec::new()),
         };
         let buffers =
@@ -126,10 +126,15 @@ impl InPlace {
             return Ok(&mut []);
         }
         let (space, _) = tensor.storage().address();
-        let buffer = self.reserved.get(&space).copied().ok_or_else(missing)?;
-        let start = self.plan.buffers[table_index(buffer)].start;
+        let buffers = self.reserved.get(&space).ok_or_else(missing)?;
         let (first, end) = tensor.byte_range();
-        let range = to_usize(start + first)?..to_usize(start + end)?;
+        let before = buffers.partition_point(|(begin, _)| *begin <= first).checked_sub(1).ok_or_else(missing)?;
+        let (begin, number) = buffers[before];
+        let buffer = &self.plan.buffers[table_index(number)];
+        if end > begin + buffer.len {
+            return Err(missing());
+        }
+        let range = to_usize(buffer.start + (first - begin))?..to_usize(buffer.start + (end - begin))?;
         Ok(&mut self.memory.bytes()[range])
     }
 
@@ -148,14 +153,22 @@ impl InPlace {
     /// All reserved buffers at once, in the order of `storages`, so that threads can fill them side by side.
     ///
     /// # Errors
-    /// `not-found` if a storage is not a reserved one of the plan, or is given twice.
+    /// `not-found` if a storage is not a reserved one of the plan that its tensors cover as one chain, or is given
+    /// twice.
     pub fn storages_mut(&mut self, storages: &[Storage<'_>]) -> Result<Vec<&mut [u8]>> {
         let mut wanted: HashMap<u32, usize> = HashMap::new();
         for (i, storage) in storages.iter().enumerate() {
-            let buffer = self.reserved.get(&storage.address().0).copied();
+            let whole = |(first, number): (u64, u32)| first == 0 && self.plan.buffers[table_index(number)].len == storage.len();
+            let buffer = match self.reserved.get(&storage.address().0).map(Vec::as_slice) {
+                Some([buffer]) if whole(*buffer) => Some(buffer.1),
+                _ => None,
+            };
             let fresh = buffer.is_some_and(|b| wanted.insert(b, i).is_none());
             if !fresh {
-                return Err(Error::new(Code::NotFound, format!("storage {i} is not a reserved one of this plan, or given twice")));
+                return Err(Error::new(
+                    Code::NotFound,
+                    format!("storage {i} is not a reserved one of this plan and whole in it, or given twice"),
+                ));
             }
         }
         let mut found: Vec<Option<&mut [u8]>> = storages.iter().map(|_| None).collect();

@@ -94,8 +94,9 @@ pub(crate) enum Content<'v> {
     Pieces(Vec<(u64, &'v [u8])>),
     /// The elements of a tensor, row-major.
     Elements(&'v Tensor<'v>),
-    /// Filled by the producer, through a view of the file; its address space.
-    Reserved(u64),
+    /// Filled by the producer, through a view of the file; its storage's address space and the byte of that storage
+    /// where the buffer begins.
+    Reserved(u64, u64),
 }
 
 pub(crate) struct PlannedBuffer<'v> {
@@ -452,7 +453,8 @@ impl<'v> Tables<'v> {
     /// The buffers that a stream wrote already, in its order: each must be one group.
     fn streamed_buffers(&mut self, groups: &Groups, stream: Option<&[(u64, u64)]>) -> Result<Vec<Option<u32>>> {
         let mut buffer_of = vec![None; groups.ranges.len()];
-        let by_space: HashMap<u64, usize> = groups.ranges.iter().enumerate().filter(|(_, r)| r.0 != 0).map(|(g, r)| (r.0, g)).collect();
+        let by_space: HashMap<u64, usize> =
+            groups.ranges.iter().enumerate().filter(|(_, r)| r.0 != 0 && r.1 < r.2).map(|(g, r)| (r.0, g)).collect();
         for (number, (space, len)) in stream.unwrap_or(&[]).iter().enumerate() {
             let group = by_space.get(space).copied().filter(|g| groups.ranges[*g] == (*space, 0, *len));
             let Some(group) = group else {
@@ -577,7 +579,7 @@ fn content_of<'v>(collector: &Collector<'v>, groups: &Groups, group: usize, memb
         _ => {}
     }
     if space != 0 {
-        return Ok((end - start, Content::Reserved(space)));
+        return Ok((end - start, Content::Reserved(space, start)));
     }
     Ok((end - start, Content::Pieces(pieces(collector, members, start))))
 }

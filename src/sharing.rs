@@ -123,6 +123,13 @@ pub(crate) struct Leaf {
     pub(crate) axes: Vec<(u64, u64)>,
 }
 
+impl Leaf {
+    /// Without bytes: takes no part in any group, wherever it points.
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
 /// What a tensor's strides allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -147,7 +154,7 @@ pub(crate) struct Groups {
 
 /// Groups `leaves` into buffers. `Err` holds two leaves that would lose their sharing.
 pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Groups, (usize, usize)> {
-    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form == Form::Dense).collect();
+    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form == Form::Dense && !leaves[*i].is_empty()).collect();
     order.sort_unstable_by_key(|i| (leaves[*i].space, leaves[*i].start, *i));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut ranges: Vec<(u64, u64, u64)> = Vec::new();
@@ -202,7 +209,7 @@ fn settle(leaves: &[Leaf], groups: &[Vec<usize>], ranges: &[(u64, u64, u64)]) ->
             kept.push(*range);
         }
     }
-    let loose = place.iter().zip(leaves).map(|(p, leaf)| p.is_none() && leaf.form != Form::Alone).collect();
+    let loose = place.iter().zip(leaves).map(|(p, leaf)| p.is_none() && leaf.form != Form::Alone && !leaf.is_empty()).collect();
     let place = place.into_iter().zip(leaves).map(|(p, leaf)| {
         p.unwrap_or_else(|| {
             kept.push((leaf.space, leaf.start, leaf.end));
@@ -217,7 +224,7 @@ fn meeting(leaves: &[Leaf], loose: &[bool]) -> Option<(usize, usize)> {
     if !loose.contains(&true) {
         return None;
     }
-    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form != Form::Alone && leaves[*i].start < leaves[*i].end).collect();
+    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form != Form::Alone && !leaves[*i].is_empty()).collect();
     order.sort_unstable_by_key(|i| (leaves[*i].space, leaves[*i].start, *i));
     let mut open: Vec<usize> = Vec::new();
     for i in order {

@@ -219,7 +219,7 @@ impl PlannedBuffer<'_> {
                 outcome?;
                 visit(&pending)
             }
-            Content::Reserved(_) => {
+            Content::Reserved(..) => {
                 Err(Error::new(Code::Unrepresentable, "a reserved tensor has no bytes yet: create the plan's file and fill it"))
             }
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cairnfile::{Cairn, Class, Error, Plan, Value, WriteOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value as Json;
 
 /// What a command returns.
 pub(crate) type Outcome = Result<(), Failure>;
@@ -123,10 +124,10 @@ impl Ui {
         }
     }
 
-    /// Prints one JSON document, indented.
-    pub(crate) fn print_json(&self, json: &serde_json::Value) -> Outcome {
+    /// Prints one JSON document, indented where it is long.
+    pub(crate) fn print_json(&self, json: &Json) -> Outcome {
         self.print(|out| {
-            serde_json::to_writer_pretty(&mut *out, json).map_err(io::Error::from)?;
+            write_json(out, json, 0)?;
             Ok(writeln!(out)?)
         })
     }
@@ -155,6 +156,47 @@ impl Ui {
         let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
         bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(escape(label))
     }
+}
+
+/// Longest array or object that stands on one line.
+const JSON_LINE: usize = 100;
+
+fn write_json(out: &mut dyn Write, json: &Json, indent: usize) -> io::Result<()> {
+    let scalar = |json: &Json| !json.is_array() && !json.is_object();
+    let text = json_escaped(&json.to_string());
+    match json {
+        Json::Array(items) if text.len() > JSON_LINE && !items.iter().all(scalar) => {
+            for (i, item) in items.iter().enumerate() {
+                write!(out, "{}\n{:2$}", if i == 0 { "[" } else { "," }, "", indent + 2)?;
+                write_json(out, item, indent + 2)?;
+            }
+            write!(out, "\n{:indent$}]", "")
+        }
+        Json::Object(entries) if text.len() > JSON_LINE => {
+            for (i, (key, item)) in entries.iter().enumerate() {
+                write!(out, "{}\n{:2$}", if i == 0 { "{" } else { "," }, "", indent + 2)?;
+                write!(out, "{}: ", json_escaped(&Json::from(key.as_str()).to_string()))?;
+                write_json(out, item, indent + 2)?;
+            }
+            write!(out, "\n{:indent$}}}", "")
+        }
+        _ => out.write_all(text.as_bytes()),
+    }
+}
+
+/// JSON text without characters that act on a terminal; in JSON they stand in strings only.
+fn json_escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !acts(c) {
+            safe.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            safe.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    safe
 }
 
 /// Names the file in an error that does not name it yet: `map_err(in_file(path))`.
@@ -236,16 +278,16 @@ pub(crate) fn escape(text: &str) -> String {
             '\n' => safe.push_str("\\n"),
             '\r' => safe.push_str("\\r"),
             '\t' => safe.push_str("\\t"),
-            c if c.is_control() || reorders(c) => safe.extend(c.escape_unicode()),
+            c if acts(c) => safe.extend(c.escape_unicode()),
             c => safe.push(c),
         }
     }
     safe
 }
 
-/// Bidi marks and overrides, zero-width characters, line separators and tags.
-fn reorders(c: char) -> bool {
-    matches!(c,
+/// Control characters, bidi marks and overrides, zero-width characters, line separators and tags.
+fn acts(c: char) -> bool {
+    c.is_control() || matches!(c,
         '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
         | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }

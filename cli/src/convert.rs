@@ -165,7 +165,7 @@ impl Job<'_> {
             }
             Format::Safetensors => {
                 let entries = flat::entries(root, self.to, &self.args.allowed())?;
-                self.note_layouts(&entries, Tensor::is_row_major);
+                self.note_layouts(&entries, |tensor| tensor.is_row_major());
                 self.replace(&entries, |out| safetensors::write(out, &entries, &metadata))?;
                 Ok(number(entries.len()))
             }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use cairnfile::{Node, Place, ValueRef};
 
-use crate::common::{Outcome, human};
+use crate::common::{Failure, Outcome, human};
 use crate::print::Grid;
 use crate::show;
 
@@ -64,8 +64,21 @@ fn items(out: &mut dyn Write, value: ValueRef<'_>, len: usize, brackets: (&str, 
     Ok(write!(out, "{:indent$}{}", "", brackets.1.trim_start_matches(','))?)
 }
 
+/// A container of plain values as a literal of at most `max` characters; `None` for everything else.
+pub(crate) fn short(value: ValueRef<'_>, max: usize) -> Result<Option<String>, Failure> {
+    let (_, node) = show::unname(value)?;
+    let line = match node {
+        Node::List(n) => one_line(value, n, ("[", "]"), false)?,
+        Node::Tuple(1) => one_line(value, 1, ("(", ",)"), false)?,
+        Node::Tuple(n) => one_line(value, n, ("(", ")"), false)?,
+        Node::Dict(n) => one_line(value, n, ("{", "}"), false)?,
+        _ => None,
+    };
+    Ok(line.filter(|line| line.chars().count() <= max))
+}
+
 /// The literal on one line, if the container is short and holds no other container with items.
-fn one_line(value: ValueRef<'_>, len: usize, brackets: (&str, &str), full: bool) -> Result<Option<String>, crate::common::Failure> {
+fn one_line(value: ValueRef<'_>, len: usize, brackets: (&str, &str), full: bool) -> Result<Option<String>, Failure> {
     let mut line = brackets.0.to_owned();
     if len > LINE {
         return Ok(None);

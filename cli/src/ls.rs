@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use unicode_width::UnicodeWidthStr;
 
 use crate::common::{Failure, Outcome, Ui, escape, human, in_file, open, style, styled};
+use crate::literal;
 use crate::show;
 use crate::values::below;
 
@@ -19,7 +20,8 @@ Examples:
   cairn ls --flat model.cairn | grep bias
   cairn ls --json model.cairn | jq '.entries[] | select(.dtype == \"bf16\") | .address'";
 
-/// List what is in a file: type, shape, size and address of every value.
+/// List what is in a file: type, shape, size and address of every value. In the tree, containers of a few plain
+/// values stand on one line; --flat and --json list each value.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -156,7 +158,14 @@ impl Lister {
     }
 
     fn tree(&self, value: ValueRef<'_>, address: &mut String, branch: &Branch, rows: &mut Vec<Row>) -> Outcome {
-        rows.push(self.row(branch.label.clone(), value, address)?);
+        let mut row = self.row(branch.label.clone(), value, address)?;
+        let short = if branch.below.is_empty() { None } else { literal::short(value, MAX_VALUE)? };
+        if let Some(literal) = short {
+            row.rest = literal;
+            rows.push(row);
+            return Ok(());
+        }
+        rows.push(row);
         let mut items = value.items().peekable();
         while let Some((place, item)) = items.next() {
             let branch = branch.item(&show::label(&place), items.peek().is_none());
@@ -221,7 +230,10 @@ fn print(out: &mut dyn Write, rows: &[Row]) -> Outcome {
             line.push_str(&row.rest);
         } else {
             let gap = " ".repeat(size.saturating_sub(row.size.width()));
-            line.push_str(&format!("  {}  {gap}{}  {}", pad(&row.shape, shape), row.size, styled(style::DIM, &row.rest)));
+            line.push_str(&format!("  {}  {gap}{}", pad(&row.shape, shape), row.size));
+            if !row.rest.is_empty() {
+                line.push_str(&format!("  {}", styled(style::DIM, &row.rest)));
+            }
         }
         writeln!(out, "{}", line.trim_end())?;
     }

@@ -14,7 +14,7 @@ use crate::show::{complex, float, float_json, hex};
 /// Items kept at each end of an axis that is shortened.
 const EDGE: u64 = 3;
 /// Tensors with more elements than this are shortened.
-const THRESHOLD: u64 = 1000;
+const THRESHOLD: u64 = 240;
 /// Most cells that are looked at to align columns.
 const ALIGNED: u64 = 100_000;
 /// Where a row of numbers is broken.
@@ -205,19 +205,21 @@ pub(crate) fn number(dtype: &DType, number: Number) -> String {
 
 /// The float with the fewest decimal digits that is nearer to `x` than to any other float of `dtype`.
 fn shortest(dtype: &DType, x: f64) -> f64 {
-    let bits = match dtype.name() {
-        "f64" | "c128" => return x,
-        "f32" | "c64" => 23,
-        "bf16" => 7,
-        _ => 10,
-    };
-    if !x.is_finite() || x == 0.0 {
+    if !x.is_finite() || matches!(dtype.name(), "f64" | "c128") {
         return x;
     }
-    // A quarter of the distance to the next float, at most.
+    // Half the distance to the next float is at least this part of the number.
+    let bits = if dtype.name() == "bf16" { 7 } else { 10 };
     let near = x.abs() / f64::from(1u32 << (bits + 2));
-    let rounded = |digits: usize| format!("{x:.digits$e}").parse::<f64>().ok();
-    (0..17).filter_map(rounded).find(|y| (y - x).abs() < near).unwrap_or(x)
+    let is_it = |text: &str, y: f64| match dtype.name() {
+        "f32" | "c64" => text.parse::<f32>().is_ok_and(|y| f64::from(y).to_bits() == x.to_bits()),
+        _ => (y - x).abs() < near,
+    };
+    let rounded = |digits: usize| {
+        let text = format!("{x:.digits$e}");
+        text.parse().ok().filter(|y| is_it(&text, *y))
+    };
+    (0..17).find_map(rounded).unwrap_or(x)
 }
 
 #[cfg(test)]

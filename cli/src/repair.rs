@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Write the mended file here instead of replacing FILE.
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Only say what would be restored.
+    /// Only say what would be restored; the exit code is 1 if there is something.
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Replace OUTPUT if it exists.
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
     let file = File::open(&args.file).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let repair = repair::plan(&|at, n| read_at(&file, at, n), len).map_err(in_file(&args.file))?;
-    let report = if args.dry_run { None } else { Some(mend(args, ui, &file, &repair, len)?) };
+    // What a dry run would restore is nowhere to be checked.
+    let report = if args.dry_run && !repair.is_empty(len) { None } else { Some(mend(args, ui, &file, &repair, len)?) };
     let job = Job { args, repair: &repair, len, report: report.as_ref() };
     if ui.json {
         ui.print_json(&job.json())?;
@@ -72,7 +73,7 @@ fn read_at(mut file: &File, at: u64, len: u64) -> Result<Vec<u8>, Error> {
 /// Writes the mended file, unless there is nothing to mend and nowhere else to write it; checks every byte of it.
 fn mend(args: &Args, ui: &Ui, file: &File, repair: &Repair, len: u64) -> Result<Report, Failure> {
     let target = args.output.as_ref().unwrap_or(&args.file);
-    if repair.is_empty(len) && args.output.is_none() {
+    if repair.is_empty(len) && (args.output.is_none() || args.dry_run) {
         return check(file, target, ui);
     }
     let mut report = None;

@@ -44,14 +44,18 @@ pub(crate) fn key(key: &Key) -> String {
     }
 }
 
-/// The place of an item as a label: keys that are plain words stand without quotes.
+/// The place of an item as a label: keys that are plain words and could be nothing else stand without quotes.
 pub(crate) fn label(place: &Place) -> String {
-    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '\\');
     match place {
         Place::Position(n) => format!("[{n}]"),
-        Place::Key(Key::Str(text)) if !text.is_empty() && text.chars().all(plain) => escape(text),
+        Place::Key(Key::Str(text)) if is_plain(text) => escape(text),
         Place::Key(other) => key(other),
     }
+}
+
+fn is_plain(text: &str) -> bool {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '\\' | '[');
+    !text.is_empty() && text.chars().all(plain) && text.parse::<i64>().is_err()
 }
 
 /// A scalar as a literal of at most about `max` characters; `None` for containers, names and tensors.

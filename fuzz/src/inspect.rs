@@ -6,12 +6,14 @@ use cairnfile::{Cairn, Class, Code, Error, GroupClass, Level, Node, Result, Tens
 const LOOKUPS: usize = 64;
 
 pub fn refusal(error: &Error, data: &[u8]) {
-    assert!(error.code().level() == Level::Open, "{error}");
+    // A streamed file is read by its trailer, so there these are found at open.
+    let trailer = matches!(error.code(), Code::TrailerMagic | Code::TrailerCrc | Code::TrailerMismatch);
+    assert!(error.code().level() == Level::Open || trailer, "{error}");
     assert!(error.offset().is_none_or(|at| at <= data.len() as u64), "{error} in {} bytes", data.len());
     assert!(!error.to_string().is_empty() && !error.section().is_empty());
 }
 
-/// Looking at the trailer adds refusals of level V only, which `verify` has too.
+/// Looking at the trailer adds only refusals that `verify` has too.
 pub fn strictness(lenient: &Result<Cairn<'_>>, strict: &Result<Cairn<'_>>) {
     match (lenient, strict) {
         (Ok(_), Ok(_)) => {}
@@ -19,7 +21,7 @@ pub fn strictness(lenient: &Result<Cairn<'_>>, strict: &Result<Cairn<'_>>) {
         (Ok(cairn), Err(error)) => {
             let report = cairn.verify(&|_| {}).expect("memory can be read");
             let known = report.faults.iter().any(|f| (f.error.code(), f.error.offset()) == (error.code(), error.offset()));
-            assert!(known && error.code().level() == Level::Verify, "{error}");
+            assert!(known, "{error}");
         }
         (Err(error), Ok(_)) => panic!("only refused without a look at the trailer: {error}"),
     }
@@ -115,7 +117,8 @@ fn tensor(tensor: &TensorRef<'_>, cairn: &Cairn<'_>, data: &[u8]) -> std::result
         Err(error) => {
             assert!(matches!(error.code(), Code::BlockCrc | Code::BoolValue | Code::TailBits), "{error}");
             assert!(error.offset().is_some_and(|at| at < data.len() as u64));
-            assert!(tensor.slice(&whole).is_err());
+            // A slice of packed elements is a copy of them alone, so what is behind the last one stays unseen.
+            assert!(tensor.slice(&whole).is_err() || error.code() == Code::TailBits);
             return Err(error.code());
         }
     };
@@ -152,7 +155,7 @@ fn verified(cairn: &Cairn<'_>, readable: bool, data: &[u8]) {
     assert!(report.faults.is_sorted_by_key(|f| f.error.offset()));
     for fault in &report.faults {
         let (code, at) = (fault.error.code(), fault.error.offset());
-        assert!(code.level() == Level::Verify || code == Code::IndexCrc || fault.buffer.is_none(), "{}", fault.error);
+        assert!(code.level() == Level::Verify || fault.buffer.is_none(), "{}", fault.error);
         assert!(at.is_some_and(|at| at < data.len() as u64), "{}", fault.error);
         assert_eq!(fault.address.as_ref(), fault.tensors.first());
         for address in fault.tensors.iter().filter(|_| code == Code::BlockCrc) {

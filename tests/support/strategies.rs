@@ -178,7 +178,13 @@ struct View {
 
 fn view() -> impl Strategy<Value = View> {
     let gaps = prop_oneof![1 => Just(vec![0; 3]), 1 => vec(0u64..3, 3)];
-    (dtype(), vec(1u64..4, 0..=3), any::<Index>(), gaps, any::<[u8; 6]>()).prop_map(|(dtype, shape, at, gaps, keys)| View { dtype, shape, at, gaps, keys })
+    (dtype(), vec(1u64..4, 0..=3), any::<Index>(), gaps, any::<[u8; 6]>()).prop_map(|(dtype, shape, at, gaps, keys)| View {
+        dtype,
+        shape,
+        at,
+        gaps,
+        keys,
+    })
 }
 
 impl View {
@@ -351,7 +357,8 @@ pub fn plain() -> impl Strategy<Value = Value<'static>> {
 pub fn options() -> impl Strategy<Value = WriteOptions> {
     let block = prop_oneof![4 => Just(12u8), 1 => Just(13), 1 => 12u8..=22];
     let metadata = vec(("[a-z]{0,5}", plain()), 0..3).prop_map(Dict::from_iter);
-    (block, 1usize..=3, metadata).prop_map(|(log2, threads, metadata)| WriteOptions::new().block_log2(log2).threads(threads).metadata(metadata).durable(false))
+    (block, 1usize..=3, metadata)
+        .prop_map(|(log2, threads, metadata)| WriteOptions::new().block_log2(log2).threads(threads).metadata(metadata).durable(false))
 }
 
 /// A tensor alone in its storage that cannot keep its layout: reversed, broadcast, strided with holes, overlapping
