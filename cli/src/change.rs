@@ -67,7 +67,10 @@ impl Change {
             map.insert("b".into(), self.b.as_str().into());
         }
         if let Some(found) = &self.difference {
-            map.insert("differing".into(), json!({ "unit": found.unit, "count": found.differing, "of": found.total, "first": found.first }));
+            map.insert(
+                "differing".into(),
+                json!({ "unit": found.unit, "count": found.differing, "of": found.total, "first": found.first }),
+            );
         }
         Json::Object(map)
     }

@@ -287,7 +287,8 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// Control characters, bidi marks and overrides, zero-width characters, line separators and tags.
 fn acts(c: char) -> bool {
-    c.is_control() || matches!(c,
+    c.is_control()
+        || matches!(c,
         '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
         | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
@@ -343,7 +344,8 @@ mod tests {
 
     #[test]
     fn sizes_have_three_digits() {
-        let cases = [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10_240, "10.0 KiB"), (123_456_789, "117 MiB"), (u64::MAX, "15.9 EiB")];
+        let cases =
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10_240, "10.0 KiB"), (123_456_789, "117 MiB"), (u64::MAX, "15.9 EiB")];
         assert!(cases.iter().all(|(bytes, text)| human(*bytes) == *text));
     }
 

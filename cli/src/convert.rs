@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use cairnfile::{Cairn, Dict, Tensor, Value, WriteOptions};
+use cairnfile::{Cairn, Dict, Error, Storage, Tensor, Value, ValueRef, WriteOptions};
 use serde_json::json;
 
 use crate::common::{Failure, Outcome, Ui, check_output, count, human, in_file, options_like, owned_metadata, save};
@@ -102,15 +102,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
         return Err(Failure::Usage(format!("--address needs a Cairn file, {} is a {} file", args.input.display(), from.name())));
     }
     let job = Job { args, ui, to };
-    let tensors = match from {
-        Format::Cairn => job.from_cairn(&input)?,
-        Format::Safetensors => job.write(safetensors::read(&input).map_err(in_input)?, WriteOptions::new())?,
-        Format::Npz => job.write(npz::read(&input).map_err(in_input)?, WriteOptions::new())?,
-        Format::Npy => {
-            let root = Value::Tensor(npy::read(cairnfile::Storage::borrowed(&input)).map_err(in_input)?);
-            job.write(Document { root, metadata: Dict::new() }, WriteOptions::new())?
-        }
-    };
+    let tensors = job.convert(&input, from).map_err(|failure| match failure {
+        // The library's errors have their file.
+        Failure::Message { .. } => in_input(failure),
+        other => other,
+    })?;
     report(args, ui, &Done { from, to, tensors })
 }
 
@@ -142,16 +138,39 @@ struct Job<'j> {
 }
 
 impl Job<'_> {
+    /// Reads and writes; returns how many tensors there were.
+    fn convert(&self, input: &[u8], from: Format) -> Result<u64, Failure> {
+        let document = match from {
+            Format::Cairn => return self.from_cairn(input),
+            Format::Safetensors => safetensors::read(input)?,
+            Format::Npz => npz::read(input)?,
+            Format::Npy => Document { root: npy::read(Storage::borrowed(input))?.into(), metadata: Dict::new() },
+        };
+        self.write(document, WriteOptions::new())
+    }
+
     fn from_cairn(&self, input: &[u8]) -> Result<u64, Failure> {
         let in_input = in_file(&self.args.input);
         let cairn = Cairn::from_bytes(input).map_err(&in_input)?;
         let mut address = self.args.address.clone().unwrap_or_default();
         let value = cairn.get(&address).map_err(&in_input)?;
-        let bar = self.ui.bar(cairn.file_len(), "checking");
-        let root = values::take(value, &mut address).map_err(|f| within(&self.args.input.display().to_string(), f))?;
-        bar.finish_and_clear();
+        self.check(value, &mut address).map_err(&in_input)?;
+        let root = values::take(value, &mut address)?;
         let metadata = owned_metadata(&cairn)?.unwrap_or_default();
         self.write(Document { root, metadata }, options_like(&cairn)?)
+    }
+
+    /// Verifies all tensors, which are then only taken: so that it is seen to go on.
+    fn check(&self, value: ValueRef<'_>, address: &mut String) -> Result<(), Error> {
+        let bar = self.ui.bar(value_bytes(value)?, "checking");
+        value.visit(address, &mut |at, value| {
+            let Some(tensor) = value.tensor()? else { return Ok(()) };
+            tensor.read().map_err(|e| e.context(&format!("tensor {at:?}")))?;
+            bar.inc(tensor.byte_len()?);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        Ok(())
     }
 
     /// Writes the output; returns how many tensors it has.
@@ -165,22 +184,22 @@ impl Job<'_> {
             }
             Format::Safetensors => {
                 let entries = flat::entries(root, self.to, &self.args.allowed())?;
-                self.note_layouts(&entries, |tensor| tensor.is_row_major());
                 self.replace(&entries, |out| safetensors::write(out, &entries, &metadata))?;
+                self.note_layouts(&entries, |tensor| tensor.is_row_major());
                 Ok(number(entries.len()))
             }
             Format::Npz => {
                 self.refuse_metadata(&metadata)?;
                 let entries = flat::entries(root, self.to, &self.args.allowed())?;
-                self.note_layouts(&entries, npy::keeps_layout);
                 self.replace(&entries, |out| npz::write(out, &entries, self.args.compress))?;
+                self.note_layouts(&entries, npy::keeps_layout);
                 Ok(number(entries.len()))
             }
             Format::Npy => {
                 self.refuse_metadata(&metadata)?;
                 let entries = [Entry { name: String::new(), tensor: flat::single(root, &self.args.allowed())? }];
-                self.note_layouts(&entries, npy::keeps_layout);
                 self.replace(&entries, |out| npy::write(out, entries[0].tensor))?;
+                self.note_layouts(&entries, npy::keeps_layout);
                 Ok(1)
             }
         }
@@ -219,6 +238,16 @@ impl Job<'_> {
 
 fn number(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Bytes of all tensors, tied ones each time.
+fn value_bytes(value: ValueRef<'_>) -> Result<u64, Error> {
+    let mut sum = 0u64;
+    value.visit(&mut String::new(), &mut |_, value| {
+        sum = sum.saturating_add(value.tensor()?.map_or(Ok(0), |t| t.byte_len())?);
+        Ok(())
+    })?;
+    Ok(sum)
 }
 
 /// How many leaves are tensors.

@@ -129,7 +129,9 @@ impl Demo<'_> {
         cairnfile::save(&path, &assemble("classifier", layers, parameters)).map_err(in_file(&path))?;
         let classifier = open(&path)?;
         self.text(|out| ls::print_tree(&classifier, "/parameters", "classifier.cairn/parameters", out))?;
-        let read = |cairn: &Cairn<'_>, i| Ok::<_, Failure>(cairn.get(&format!("/parameters/{i}"))?.load()? == mlp.get(&format!("/parameters/{i}"))?.load()?);
+        let read = |cairn: &Cairn<'_>, i| {
+            Ok::<_, Failure>(cairn.get(&format!("/parameters/{i}"))?.load()? == mlp.get(&format!("/parameters/{i}"))?.load()?)
+        };
         let equal = read(&classifier, 0)? && read(&classifier, 1)?;
         self.done(equal, "took /parameters/0 and /parameters/1 by address, added a new head: classifier.cairn has equal layers")
     }
@@ -165,7 +167,11 @@ impl Demo<'_> {
             let dir = if kept { Json::from(self.dir.display().to_string()) } else { Json::Null };
             return self.ui.print_json(&json!({ "done": self.steps, "kept_in": dir }));
         }
-        let files = if kept { format!("The files are in {}.", self.dir.display()) } else { "The files are removed; --keep DIR keeps them.".to_owned() };
+        let files = if kept {
+            format!("The files are in {}.", self.dir.display())
+        } else {
+            "The files are removed; --keep DIR keeps them.".to_owned()
+        };
         self.text(|out| Ok(writeln!(out, "\n{} {files}", styled(style::BOLD, format!("All {} promises held.", self.steps.len())))?))
     }
 }
@@ -209,8 +215,7 @@ fn network() -> Result<Value<'static>, Failure> {
     let bias = numbers(&[32], 3)?;
     let transposed = Tensor::view(DType::F32, &[16, 32], Some(&[4, 64]), first.storage().clone(), 0)?;
     let layers = vec![layer(16, 32, "relu"), layer(32, 32, "relu"), layer(32, 16, "sigmoid")];
-    let parameters =
-        vec![linear(first, bias.clone()), linear(numbers(&[32, 32], 4)?, bias), linear(transposed, numbers(&[16], 6)?)];
+    let parameters = vec![linear(first, bias.clone()), linear(numbers(&[32, 32], 4)?, bias), linear(transposed, numbers(&[16], 6)?)];
     Ok(assemble("autoencoder", layers, parameters))
 }
 

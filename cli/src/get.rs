@@ -63,11 +63,7 @@ fn print(args: &Args, part: &Part, ui: &Ui) -> Outcome {
     let cairn = open(&args.file)?;
     let value = find(&cairn, args)?;
     let Some(tensor) = tensor_for(value, part, args)? else {
-        return if ui.json {
-            ui.print_json(&show::json(value)?)
-        } else {
-            ui.print(|out| literal::print(out, value, args.full))
-        };
+        return if ui.json { ui.print_json(&show::json(value)?) } else { ui.print(|out| literal::print(out, value, args.full)) };
     };
     if ui.json {
         let part = part.read(&tensor).map_err(|e| in_args(e, args))?;
@@ -147,7 +143,9 @@ fn tensor_for<'c>(value: ValueRef<'c>, part: &Part, args: &Args) -> Result<Optio
         (Node::LongBytes(tensor), part) if !matches!(part, Part::All) => Ok(Some(tensor)),
         (Node::LongBytes(_), _) => Ok(None),
         (_, part) => match value.tensor()? {
-            None if !matches!(part, Part::All) => Err(Failure::Usage(format!("{:?} is not a tensor: it has no rows or slices", args.address))),
+            None if !matches!(part, Part::All) => {
+                Err(Failure::Usage(format!("{:?} is not a tensor: it has no rows or slices", args.address)))
+            }
             tensor => Ok(tensor),
         },
     }

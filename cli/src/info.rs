@@ -85,7 +85,11 @@ fn print(out: &mut dyn Write, path: &Path, cairn: &Cairn<'_>, facts: &Facts) -> 
     line(out, "index", format_args!("{}, {copies}", both(cairn.index_len())))?;
     line(out, "root", format_args!("{}, {} in all", show::kind(&cairn.root().node()?)?, count(facts.values, "value")))?;
     let tied = if facts.tied == 0 { String::new() } else { format!(", {} of them tied", facts.tied) };
-    line(out, "tensors", format_args!("{}{tied}, in {}", facts.tensors, count(u64::try_from(cairn.buffer_count()).unwrap_or(0), "buffer")))?;
+    line(
+        out,
+        "tensors",
+        format_args!("{}{tied}, in {}", facts.tensors, count(u64::try_from(cairn.buffer_count()).unwrap_or(0), "buffer")),
+    )?;
     line(out, "blocks", format_args!("{} of {}, a CRC-32 each", cairn.block_count(), human(cairn.block_size())))?;
     for (dtype, (n, bytes)) in &facts.by_dtype {
         line(out, dtype, format_args!("{}, {}", count(*n, "tensor"), both(*bytes)))?;

@@ -162,7 +162,9 @@ fn metadata(inputs: &[Input<'_>]) -> Result<Dict<'static>, Failure> {
         for (key, value) in owned_metadata(&input.cairn)?.unwrap_or_default() {
             if joined.get(key.clone()).is_some_and(|old| *old != value) {
                 let (key, file) = (escape(&show::key(&key)), input.path.display());
-                return Err(Failure::Usage(format!("{file}: the metadata {key} differs from the files before (--drop-metadata leaves all out)")));
+                return Err(Failure::Usage(format!(
+                    "{file}: the metadata {key} differs from the files before (--drop-metadata leaves all out)"
+                )));
             }
             joined.insert(key, value);
         }
