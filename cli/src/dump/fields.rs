@@ -49,6 +49,19 @@ pub(super) struct Fields<'b, 'l, 'o> {
     lines: &'l mut Lines<'o>,
 }
 
+/// How deep a value is, and how far its lines are indented.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    depth: u32,
+    indent: usize,
+}
+
+impl Level {
+    fn below(self, indent: usize) -> Self {
+        Self { depth: self.depth + 1, indent: self.indent + indent }
+    }
+}
+
 /// How the index lies in the file.
 pub(super) struct Place {
     pub(super) base: u64,
@@ -106,8 +119,8 @@ impl<'b> Fields<'b, '_, '_> {
         for i in 0..self.u32(|n| format!("tensors: {n}"))? {
             self.tensor(i, layout)?;
         }
-        self.value("metadata: ", 0)?;
-        self.value("root: ", 0)
+        self.value("metadata: ", Level::default())?;
+        self.value("root: ", Level::default())
     }
 
     fn extension(&mut self) -> Step<()> {
@@ -171,12 +184,11 @@ impl<'b> Fields<'b, '_, '_> {
         if n == 0 { Ok(&[]) } else { self.take(n, meaning) }
     }
 
-    fn value(&mut self, label: &str, depth: u32) -> Step<()> {
-        if depth >= MAX_DEPTH {
+    fn value(&mut self, label: &str, level: Level) -> Step<()> {
+        if level.depth >= MAX_DEPTH {
             return Err(Stop::Here(format!("values nest deeper than {MAX_DEPTH}")));
         }
-        let indent = "  ".repeat(size(depth));
-        let lead = format!("{indent}{label}");
+        let lead = format!("{}{label}", "  ".repeat(level.indent));
         match self.bytes.get(self.at) {
             Some(0x01) => self.take(1, |_| lead + "null").map(drop),
             Some(0x02) => self.take(1, |_| lead + "false").map(drop),
@@ -187,12 +199,12 @@ impl<'b> Fields<'b, '_, '_> {
             Some(0x07) => self.take(17, |b| format!("{lead}complex {}", complex(&b[1..]))).map(drop),
             Some(0x08) => self.text(&lead, "str", &quoted),
             Some(0x09) => self.text(&lead, "bytes", &escaped),
-            Some(0x0A) => self.items(&lead, "list", false, depth),
-            Some(0x0B) => self.items(&lead, "tuple", false, depth),
-            Some(0x0C) => self.items(&lead, "dict", true, depth),
+            Some(0x0A) => self.items(&lead, "list", false, level),
+            Some(0x0B) => self.items(&lead, "tuple", false, level),
+            Some(0x0C) => self.items(&lead, "dict", true, level),
             Some(0x0D) => {
                 self.text(&lead, "type name", &escaped)?;
-                self.value("of ", depth + 1)
+                self.value("of ", level.below(1))
             }
             Some(0x0E) => self.take(5, |b| format!("{lead}tensor {}", number(&b[1..]))).map(drop),
             Some(tag) => Err(Stop::Here(format!("value tag {tag:#04x} is not defined"))),
@@ -208,21 +220,21 @@ impl<'b> Fields<'b, '_, '_> {
         Ok(())
     }
 
-    fn items(&mut self, lead: &str, what: &str, keyed: bool, depth: u32) -> Step<()> {
+    fn items(&mut self, lead: &str, what: &str, keyed: bool, level: Level) -> Step<()> {
         let head = self.take(9, |b| format!("{lead}{what} of {} in {}", count(number(&b[1..5]), "item"), count(number(&b[5..]), "byte")))?;
         for i in 0..number(&head[1..5]) {
             if keyed {
-                self.key(depth + 1)?;
-                self.value("", depth + 2)?;
+                self.key(level.indent + 1)?;
+                self.value("", level.below(2))?;
             } else {
-                self.value(&format!("[{i}] "), depth + 1)?;
+                self.value(&format!("[{i}] "), level.below(1))?;
             }
         }
         Ok(())
     }
 
-    fn key(&mut self, depth: u32) -> Step<()> {
-        let lead = format!("{}key: ", "  ".repeat(size(depth)));
+    fn key(&mut self, indent: usize) -> Step<()> {
+        let lead = format!("{}key: ", "  ".repeat(indent));
         match self.bytes.get(self.at) {
             Some(0x04) => self.take(9, |b| format!("{lead}int {}", number(&b[1..]).cast_signed())).map(drop),
             Some(0x08) => self.text(&lead, "str", &quoted),

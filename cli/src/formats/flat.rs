@@ -49,10 +49,13 @@ pub(crate) fn single<'v>(root: &'v Value<'v>, allowed: &Allowed) -> Result<&'v T
     }
 }
 
-/// `a dict`, `an int`.
+/// `a dict`, `an int`, `null`.
 fn word(value: &Value<'_>) -> String {
-    let word = value.type_word();
-    format!("{} {word}", if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" })
+    match value.type_word() {
+        word @ ("null" | "bytes") => word.to_owned(),
+        word @ "int" => format!("an {word}"),
+        word => format!("a {word}"),
+    }
 }
 
 struct Walk<'v, 'r> {
