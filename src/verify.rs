@@ -72,25 +72,28 @@ impl Cairn<'_> {
     /// # Errors
     /// Only what keeps the file from being read, such as `io`; damage is in the report.
     pub fn verify(&self, progress: Progress<'_>) -> Result<Report> {
-        let mut faults = self.verify_blocks(progress)?;
+        let (mut faults, checked) = self.verify_blocks(progress)?;
         let blocks = self.index.buffers.blocks();
-        self.verify_padding(self.index.buffers.end(), self.last_index(), &mut faults)?;
+        self.verify_padding(checked, self.last_index(), &mut faults)?;
         self.verify_padding(self.last_index() + self.header.index_len, self.header.file_len - HEADER_LEN, &mut faults)?;
         if !self.header.streamed {
             self.verify_copy(&mut faults)?;
         }
-        progress(self.header.file_len - self.index.buffers.end());
+        progress(self.header.file_len - checked);
         self.verify_content(&mut faults)?;
         self.name_tensors(&mut faults)?;
         faults.sort_by_key(|fault| fault.error.offset());
         Ok(Report { blocks: blocks.into(), bytes: self.header.file_len, faults })
     }
 
-    fn verify_blocks(&self, progress: Progress<'_>) -> Result<Vec<Fault>> {
+    /// The faults of all blocks and the gaps before them, and where the last block ends: buffers without bytes have
+    /// none, and may follow.
+    fn verify_blocks(&self, progress: Progress<'_>) -> Result<(Vec<Fault>, u64)> {
         let start = data_start(&self.header);
         progress(start);
         let faults = Mutex::new(Vec::new());
         let tiles = tiles::cut(self, 0..self.index.buffers.blocks(), start);
+        let end = tiles.last().map_or(start, |tile| tile.end);
         crate::parallel::try_for_each(self.threads, tiles, |tile| {
             let found = self.verify_tile(&tile)?;
             if let (false, Ok(mut faults)) = (found.is_empty(), faults.lock()) {
@@ -99,7 +102,7 @@ impl Cairn<'_> {
             progress(tile.end - tile.start);
             Ok(())
         })?;
-        Ok(faults.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok((faults.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner), end))
     }
 
     /// The faults of one tile: its blocks and the gaps before them.
@@ -145,17 +148,17 @@ impl Cairn<'_> {
 
     /// Rules on elements, in the tensors whose blocks are intact.
     fn verify_content(&self, faults: &mut Vec<Fault>) -> Result<()> {
-        let damaged: Vec<u32> = faults.iter().filter_map(|f| f.buffer).collect();
         for tensor in self.tensors() {
             let Some(buffer) = tensor.buffer()? else { continue };
-            if damaged.contains(&buffer) || !content::has_rules(tensor.dtype()?, &tensor.shape()?) {
+            if !content::has_rules(tensor.dtype()?, &tensor.shape()?) {
                 continue;
             }
             match tensor.read() {
                 Err(error) if matches!(error.code(), Code::BoolValue | Code::TailBits) => {
                     faults.push(Fault { buffer: Some(buffer), len: 1, ..Fault::new(error) });
                 }
-                Err(error) if error.code() != Code::BufferKind => return Err(error),
+                // Reported as a damaged block, or not to be judged by this reader.
+                Err(error) if !matches!(error.code(), Code::BlockCrc | Code::BufferKind) => return Err(error),
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use cairnfile::{Cairn, Class, Error, Plan, Value, WriteOptions};
+use cairnfile::{Cairn, Class, Code, Error, Plan, Value, WriteOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value as Json;
 
@@ -159,7 +159,7 @@ impl Ui {
 }
 
 /// Longest array or object that stands on one line.
-const JSON_LINE: usize = 100;
+const JSON_LINE: usize = 180;
 
 fn write_json(out: &mut dyn Write, json: &Json, indent: usize) -> io::Result<()> {
     let scalar = |json: &Json| !json.is_array() && !json.is_object();
@@ -223,7 +223,11 @@ pub(crate) fn map(path: &Path) -> Result<Cairn<'static>, Failure> {
 
 /// Writes `value` to `path` durably, with a progress bar; returns the file's length.
 pub(crate) fn save(path: &Path, value: &Value<'_>, options: &WriteOptions, ui: &Ui) -> Result<u64, Failure> {
-    let plan = Plan::new(value, options).map_err(in_file(path))?;
+    let hint = |error: Error| match error.code() {
+        Code::SharingLost => error.context("a view without its base; `cairn extract --unshare` writes copies"),
+        _ => error,
+    };
+    let plan = Plan::new(value, options).map_err(|error| in_file(path)(hint(error)))?;
     let len = plan.file_len();
     let bar = ui.bar(len, "writing");
     plan.save(path, &|n| bar.inc(n)).map_err(in_file(path))?;

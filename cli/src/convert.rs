@@ -141,7 +141,7 @@ impl Job<'_> {
     /// Reads and writes; returns how many tensors there were.
     fn convert(&self, input: &[u8], from: Format) -> Result<u64, Failure> {
         let document = match from {
-            Format::Cairn => return self.from_cairn(input),
+            Format::Cairn => return self.convert_cairn(input),
             Format::Safetensors => safetensors::read(input)?,
             Format::Npz => npz::read(input)?,
             Format::Npy => Document { root: npy::read(Storage::borrowed(input))?.into(), metadata: Dict::new() },
@@ -149,7 +149,7 @@ impl Job<'_> {
         self.write(document, WriteOptions::new())
     }
 
-    fn from_cairn(&self, input: &[u8]) -> Result<u64, Failure> {
+    fn convert_cairn(&self, input: &[u8]) -> Result<u64, Failure> {
         let in_input = in_file(&self.args.input);
         let cairn = Cairn::from_bytes(input).map_err(&in_input)?;
         let mut address = self.args.address.clone().unwrap_or_default();
@@ -205,7 +205,11 @@ impl Job<'_> {
         }
     }
 
-    fn replace(&self, entries: &[Entry<'_>], write: impl FnOnce(&mut BufWriter<&mut crate::formats::Progressed<'_>>) -> Outcome) -> Outcome {
+    fn replace(
+        &self,
+        entries: &[Entry<'_>],
+        write: impl FnOnce(&mut BufWriter<&mut crate::formats::Progressed<'_>>) -> Outcome,
+    ) -> Outcome {
         let bytes = entries.iter().map(|entry| entry.tensor.byte_len()).fold(0, u64::saturating_add);
         let bar = self.ui.bar(bytes, "writing");
         replace(&self.args.output, &bar, |out| {
@@ -231,7 +235,11 @@ impl Job<'_> {
     fn note_layouts(&self, entries: &[Entry<'_>], keeps: impl Fn(&Tensor<'_>) -> bool) {
         let lost = entries.iter().filter(|entry| !keeps(entry.tensor)).count();
         if lost > 0 {
-            self.ui.note(&format!("{} with strides written row-major, as a {} file has no other layout", count(number(lost), "tensor"), self.to.name()));
+            self.ui.note(&format!(
+                "{} with strides written row-major, as a {} file has no other layout",
+                count(number(lost), "tensor"),
+                self.to.name()
+            ));
         }
     }
 }

@@ -199,7 +199,13 @@ impl Dump<'_, '_> {
         let fields: [(usize, &dyn Fn(u64) -> String); 11] = [
             (8, &|_| if bytes.starts_with(&MAGIC) { "magic".to_owned() } else { "not the magic".to_owned() }),
             (2, &|n| format!("version {n}")),
-            (2, &|n| format!("flags {n:#x}: {}, {}", if n & 1 == 1 { "streamed" } else { "planned" }, if n & 2 == 2 { "trailer" } else { "header" })),
+            (2, &|n| {
+                format!(
+                    "flags {n:#x}: {}, {}",
+                    if n & 1 == 1 { "streamed" } else { "planned" },
+                    if n & 2 == 2 { "trailer" } else { "header" }
+                )
+            }),
             (1, &|n| format!("block size 2^{n}")),
             (3, &|_| "reserved".to_owned()),
             (8, &|n| format!("file length {n}")),
@@ -236,7 +242,11 @@ impl Dump<'_, '_> {
         let bytes = self.source.get(place.base, parts.end.index_len)?;
         let intact = crc32(&bytes) == parts.end.index_crc;
         if !intact {
-            self.lines.note(&format!("the index is damaged: CRC {:08x} instead of {:08x}; its fields may be wrong", crc32(&bytes), parts.end.index_crc))?;
+            self.lines.note(&format!(
+                "the index is damaged: CRC {:08x} instead of {:08x}; its fields may be wrong",
+                crc32(&bytes),
+                parts.end.index_crc
+            ))?;
         }
         let (layout, understood, stop) = walk(&bytes, place, self.lines)?;
         self.at = place.base + u64::try_from(understood).unwrap_or(0);

@@ -20,8 +20,9 @@ Examples:
   cairn ls --flat model.cairn | grep bias
   cairn ls --json model.cairn | jq '.entries[] | select(.dtype == \"bf16\") | .address'";
 
-/// List what is in a file: type, shape, size and address of every value. In the tree, containers of a few plain
-/// values stand on one line; --flat and --json list each value.
+/// List what is in a file: type, shape, size and address of every value.
+///
+/// In the tree, containers of a few plain values stand on one line; --flat and --json list each value.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

@@ -75,11 +75,28 @@ fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
 
 /// Every dtype of the format, the widest first as its own writer sorts them.
 const ALL_DTYPES: [(&str, &str, usize); 22] = [
-    ("U64", "u64", 64), ("I64", "i64", 64), ("F64", "f64", 64), ("C64", "c64", 64), ("F32", "f32", 32), ("U32", "u32", 32),
-    ("I32", "i32", 32), ("BF16", "bf16", 16), ("F16", "f16", 16), ("U16", "u16", 16), ("I16", "i16", 16),
-    ("F8_E5M2FNUZ", "f8_e5m2fnuz", 8), ("F8_E4M3FNUZ", "f8_e4m3fnuz", 8), ("F8_E8M0", "f8_e8m0fnu", 8), ("F8_E4M3", "f8_e4m3fn", 8),
-    ("F8_E5M2", "f8_e5m2", 8), ("I8", "i8", 8), ("U8", "u8", 8), ("F6_E3M2", "f6_e3m2fn", 6), ("F6_E2M3", "f6_e2m3fn", 6),
-    ("F4", "f4_e2m1fn", 4), ("BOOL", "bool", 8),
+    ("U64", "u64", 64),
+    ("I64", "i64", 64),
+    ("F64", "f64", 64),
+    ("C64", "c64", 64),
+    ("F32", "f32", 32),
+    ("U32", "u32", 32),
+    ("I32", "i32", 32),
+    ("BF16", "bf16", 16),
+    ("F16", "f16", 16),
+    ("U16", "u16", 16),
+    ("I16", "i16", 16),
+    ("F8_E5M2FNUZ", "f8_e5m2fnuz", 8),
+    ("F8_E4M3FNUZ", "f8_e4m3fnuz", 8),
+    ("F8_E8M0", "f8_e8m0fnu", 8),
+    ("F8_E4M3", "f8_e4m3fn", 8),
+    ("F8_E5M2", "f8_e5m2", 8),
+    ("I8", "i8", 8),
+    ("U8", "u8", 8),
+    ("F6_E3M2", "f6_e3m2fn", 6),
+    ("F6_E2M3", "f6_e2m3fn", 6),
+    ("F4", "f4_e2m1fn", 4),
+    ("BOOL", "bool", 8),
 ];
 
 /// A file with all dtypes, laid out as the reference writer does.
@@ -117,7 +134,11 @@ fn safetensors_keep_the_order_of_names() {
     let place = Place::new();
     let header = r#"  {"z":{"dtype":"U8","shape":[2],"data_offsets":[4,6]}, "":{"dtype":"F32","shape":[],"data_offsets":[0,4]}, "e":{"dtype":"F16","shape":[0,3],"data_offsets":[6,6]}}"#;
     place.put("a", &safetensors(header, &[1, 2, 3, 4, 5, 6])).convert(&["a", "a.cairn"]).convert(&["a.cairn", "b.safetensors"]);
-    let expected = dict([("z", tensor(DType::U8, &[2], &[5, 6])), ("", tensor(DType::F32, &[], &[1, 2, 3, 4])), ("e", tensor(DType::F16, &[0, 3], &[]))]);
+    let expected = dict([
+        ("z", tensor(DType::U8, &[2], &[5, 6])),
+        ("", tensor(DType::F32, &[], &[1, 2, 3, 4])),
+        ("e", tensor(DType::F16, &[0, 3], &[])),
+    ]);
     assert_eq!(place.load("a.cairn"), expected);
     let bytes = place.get("b.safetensors");
     assert!(String::from_utf8_lossy(&bytes).contains(r#"{"z":{"dtype":"U8","shape":[2],"data_offsets":[4,6]},"":{"#));
@@ -169,7 +190,10 @@ fn what_safetensors_cannot_hold() {
         (dict([("b", Value::from(vec![0u8; 70_000]))]), &["\"/b\" is bytes"]),
         (Value::from(Dict::from_iter([(7i64, one())])), &["\"/~i7\"", "key 7"]),
         (dict([("m", dict([("w", one())]))]), &["\"/m\" is a dict", "--flatten"]),
-        (dict([("o", Value::from(Named::new("ordered_dict", dict([("w", one())])).unwrap()))]), &["\"/o\"", "ordered_dict", "--drop-names"]),
+        (
+            dict([("o", Value::from(Named::new("ordered_dict", dict([("w", one())])).unwrap()))]),
+            &["\"/o\"", "ordered_dict", "--drop-names"],
+        ),
         (Named::new("ordered_dict", dict([("w", one())])).unwrap().into(), &["ordered_dict"]),
         (dict([("c", tensor(DType::C128, &[1], &[0; 16]))]), &["\"c\"", "c128"]),
         (dict([("q", tensor(DType::Q4_0, &[32], &[0; 18]))]), &["\"q\"", "q4_0"]),
@@ -217,7 +241,11 @@ fn flattening() {
     assert_eq!(place.load("m.cairn"), dict([("w", one(1)), ("n/b", one(2))]));
     place.save("c.cairn", &dict([("m", dict([("w", Value::from(one(1)))])), ("m.w", one(2).into())]));
     place.refuses(&["c.cairn", "c.safetensors", "--flatten", "."], 3, &["\"/m.w\"", "another separator"]);
-    place.save("d.cairn", &dict([("m", Value::from(Dict::new()))])).refuses(&["d.cairn", "d.safetensors", "--flatten", "."], 3, &["\"/m\" is an empty dict"]);
+    place.save("d.cairn", &dict([("m", Value::from(Dict::new()))])).refuses(
+        &["d.cairn", "d.safetensors", "--flatten", "."],
+        3,
+        &["\"/m\" is an empty dict"],
+    );
     let named = Named::new("ordered_dict", dict([("w", one(1))])).unwrap();
     place.save("e.cairn", &named.into()).convert(&["e.cairn", "e.safetensors", "--drop-names"]).convert(&["e.safetensors", "f.cairn"]);
     assert_eq!(place.load("f.cairn"), dict([("w", one(1))]));

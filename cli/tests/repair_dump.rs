@@ -43,8 +43,16 @@ fn value() -> Value<'static> {
     let whole = |dtype, shape: &[u64], len| Tensor::new(dtype, shape, Storage::shared(vec![1u8; len])).unwrap();
     let turned = Tensor::view(DType::U16, &[2, 3], Some(&[2, 4]), Storage::shared(vec![3; 12]), 0).unwrap();
     let scalars = vec![
-        Value::Null, Value::Bool(true), Value::Bool(false), Value::Int(-5), Value::integer(&[0, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap(),
-        Value::Float(0.5), Value::Complex(1.0, -2.0), Value::from("text\n"), Value::from(vec![1u8, 2]), Value::Tuple(vec![]),
+        Value::Null,
+        Value::Bool(true),
+        Value::Bool(false),
+        Value::Int(-5),
+        Value::integer(&[0, 0, 0, 0, 0, 0, 0, 0, 1]).unwrap(),
+        Value::Float(0.5),
+        Value::Complex(1.0, -2.0),
+        Value::from("text\n"),
+        Value::from(vec![1u8, 2]),
+        Value::Tuple(vec![]),
     ];
     let mut dict = Dict::from_iter([("a", Value::from(whole(DType::F32, &[5], 20))), ("b", whole(DType::BOOL, &[5000], 5000).into())]);
     dict.insert("tied", turned.clone());
@@ -93,7 +101,16 @@ fn parts_of_a_larger_file() {
     let whole = planned();
     let last = whole.len() - 1;
     let gap = start_of(&whole, "/a") + 20;
-    for (at, part) in [(0, "header"), (63, "header"), (64, "index,"), (200, "index,"), (gap, "padding"), (last - 200, "index copy"), (last, "trailer"), (last - 63, "trailer")] {
+    for (at, part) in [
+        (0, "header"),
+        (63, "header"),
+        (64, "index,"),
+        (200, "index,"),
+        (gap, "padding"),
+        (last - 200, "index copy"),
+        (last, "trailer"),
+        (last - 63, "trailer"),
+    ] {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         let (code, text) = place.put("a.cairn", &bytes).ask(&["repair", "a.cairn", "-o", "b.cairn", "-f"]);
@@ -187,9 +204,28 @@ fn a_dump_shows_every_byte() {
         let (code, text) = place.put("a.cairn", &whole).ask(&["dump", "--all", "a.cairn"]);
         assert_eq!((code, shown(&text)), (0, whole));
         for word in [
-            "magic", "version 1", "own CRC", "right", "dtypes: 4", "buffer 0: 20 bytes", "CRC of buffer 1, block 1", "shape [2, 3]", "strides [1, 2]",
-            "no buffer", "metadata: dict of 1 item", "int -5", "BigInt(0x10000000000000000)", "float 0.5", "complex (1.0-2.0j)", "\"text\\n\"", "b\"\\xff\"",
-            "type name of 12 bytes", "tensor 2", "block 1, CRC right", "padding", "key: int 7",
+            "magic",
+            "version 1",
+            "own CRC",
+            "right",
+            "dtypes: 4",
+            "buffer 0: 20 bytes",
+            "CRC of buffer 1, block 1",
+            "shape [2, 3]",
+            "strides [1, 2]",
+            "no buffer",
+            "metadata: dict of 1 item",
+            "int -5",
+            "BigInt(0x10000000000000000)",
+            "float 0.5",
+            "complex (1.0-2.0j)",
+            "\"text\\n\"",
+            "b\"\\xff\"",
+            "type name of 12 bytes",
+            "tensor 2",
+            "block 1, CRC right",
+            "padding",
+            "key: int 7",
         ] {
             assert!(text.contains(word), "{word}: {text}");
         }
@@ -243,7 +279,8 @@ fn dumps_of_damaged_files() {
 #[test]
 fn nothing_is_left_out() {
     let place = Place::new();
-    let file = cairnfile::to_bytes(&Value::from(Dict::from_iter([("k", Tensor::from_vec(&[3], vec![1u8, 2, 3]).unwrap())])), &options()).unwrap();
+    let file =
+        cairnfile::to_bytes(&Value::from(Dict::from_iter([("k", Tensor::from_vec(&[3], vec![1u8, 2, 3]).unwrap())])), &options()).unwrap();
     let mut streamed = Vec::new();
     cairnfile::stream_to(&mut streamed, &Value::from("x"), &options()).unwrap();
     for whole in [file, streamed] {

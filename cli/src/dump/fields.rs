@@ -88,7 +88,10 @@ impl<'b> Fields<'b, '_, '_> {
     fn take(&mut self, n: usize, meaning: impl FnOnce(&[u8]) -> String) -> Step<&'b [u8]> {
         let field = self.at.checked_add(n).and_then(|end| self.bytes.get(self.at..end));
         let Some(field) = field else {
-            return Err(Stop::Here(format!("a field of {n} bytes does not fit into the {} that are left of the index", self.bytes.len() - self.at)));
+            return Err(Stop::Here(format!(
+                "a field of {n} bytes does not fit into the {} that are left of the index",
+                self.bytes.len() - self.at
+            )));
         };
         self.lines.field(self.base + u64::try_from(self.at).unwrap_or(0), field, &meaning(field))?;
         self.at += n;
@@ -146,7 +149,8 @@ impl<'b> Fields<'b, '_, '_> {
         for i in 0..self.u32(|n| format!("buffers: {n}"))? {
             let start = |len: u64| end.checked_next_multiple_of(if len >= LARGE_BUFFER { LARGE_ALIGN } else { PART_ALIGN });
             let len = self.u64(|len| format!("  buffer {i}: {}, at byte {}", count(len, "byte"), start(len).unwrap_or(u64::MAX)))?;
-            let kind = self.u32(|kind| format!("    kind {kind}, {}", ["tensor bytes", "auxiliary"].get(size(kind)).unwrap_or(&"of an extension")))?;
+            let kind = self
+                .u32(|kind| format!("    kind {kind}, {}", ["tensor bytes", "auxiliary"].get(size(kind)).unwrap_or(&"of an extension")))?;
             self.u32(|owner| format!("    owner {owner:#x}"))?;
             let start = start(len).filter(|start| start.checked_add(len).is_some());
             let Some(start) = start else { return Err(Stop::Here(format!("buffer {i} would end past 2^64"))) };
@@ -221,7 +225,8 @@ impl<'b> Fields<'b, '_, '_> {
     }
 
     fn items(&mut self, lead: &str, what: &str, keyed: bool, level: Level) -> Step<()> {
-        let head = self.take(9, |b| format!("{lead}{what} of {} in {}", count(number(&b[1..5]), "item"), count(number(&b[5..]), "byte")))?;
+        let head =
+            self.take(9, |b| format!("{lead}{what} of {} in {}", count(number(&b[1..5]), "item"), count(number(&b[5..]), "byte")))?;
         for i in 0..number(&head[1..5]) {
             if keyed {
                 self.key(level.indent + 1)?;

@@ -70,7 +70,11 @@ impl<'v> Walk<'v, '_> {
         match value {
             Value::Named(named) if self.allowed.drop_names => self.unnamed(named.value(), address),
             Value::Named(named) => {
-                let text = format!("{address:?} has the type name {}, which a {} file cannot hold; --drop-names drops type names", named.name(), self.format.name());
+                let text = format!(
+                    "{address:?} has the type name {}, which a {} file cannot hold; --drop-names drops type names",
+                    named.name(),
+                    self.format.name()
+                );
                 Err(unsupported(text))
             }
             value => Ok(value),
@@ -103,7 +107,10 @@ impl<'v> Walk<'v, '_> {
             return Err(unsupported(text));
         };
         if dict.is_empty() {
-            return Err(unsupported(format!("{address:?} is an empty dict, of which nothing would be left in a {} file", self.format.name())));
+            return Err(unsupported(format!(
+                "{address:?} is an empty dict, of which nothing would be left in a {} file",
+                self.format.name()
+            )));
         }
         let prefix = format!("{name}{separator}");
         self.dict(dict, &prefix, address)

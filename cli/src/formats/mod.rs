@@ -209,7 +209,10 @@ mod tests {
     #[test]
     fn outputs_by_name() {
         let of = |name: &str| Format::of_name(Path::new(name));
-        assert_eq!([of("a.cairn"), of("a.SafeTensors"), of("a.npy"), of("b.npz")].map(Option::unwrap), [Format::Cairn, Format::Safetensors, Format::Npy, Format::Npz]);
+        assert_eq!(
+            [of("a.cairn"), of("a.SafeTensors"), of("a.npy"), of("b.npz")].map(Option::unwrap),
+            [Format::Cairn, Format::Safetensors, Format::Npy, Format::Npz]
+        );
         assert_eq!([of("a"), of("a.bin"), of(".npy")], [None, None, None]);
     }
 }

@@ -65,7 +65,9 @@ impl Descr {
     /// How NumPy spells `dtype`.
     fn text(dtype: &DType) -> Result<String, Failure> {
         let known = DTYPES.iter().find(|(_, ours)| ours == dtype).map(|(name, _)| *name);
-        let private = || dtype.name().strip_prefix(PRIVATE).filter(|name| unit_and_item(name).is_some_and(|(_, item)| item == dtype.geometry().bytes));
+        let private = || {
+            dtype.name().strip_prefix(PRIVATE).filter(|name| unit_and_item(name).is_some_and(|(_, item)| item == dtype.geometry().bytes))
+        };
         let Some(name) = known.or_else(private) else {
             return Err(unsupported(format!("a tensor of dtype {dtype} cannot be held by a .npy file")));
         };
@@ -85,7 +87,7 @@ fn unit_and_item(name: &str) -> Option<(usize, u32)> {
     let dated = suffix.is_empty() || span.is_some_and(|s| s.bytes().all(|b| b.is_ascii_alphanumeric()));
     let unit = match kind {
         "b" | "i" | "u" | "f" if suffix.is_empty() => usize::try_from(size).ok()?,
-        "c" if suffix.is_empty() && size % 2 == 0 => usize::try_from(size / 2).ok()?,
+        "c" if suffix.is_empty() && size.is_multiple_of(2) => usize::try_from(size / 2).ok()?,
         "m" | "M" if dated && size == 8 => 8,
         "U" if suffix.is_empty() => return Some((4, size.checked_mul(4)?)),
         "S" | "V" if suffix.is_empty() => 1,

@@ -69,7 +69,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Document<'_>, Failure> {
 /// What the crate found, for people.
 fn sentence(error: &SafeTensorError) -> String {
     match error {
-        SafeTensorError::MetadataIncompleteBuffer => "the tensors do not end where the safetensors file ends: it was cut short, or something was appended".to_owned(),
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "the tensors do not end where the safetensors file ends: it was cut short, or something was appended".to_owned()
+        }
         SafeTensorError::InvalidHeaderLength => "the safetensors file ends inside its header".to_owned(),
         SafeTensorError::InvalidOffset(name) => format!("the data of tensor {name:?} overlaps another's or leaves a hole"),
         error => format!("not a valid safetensors file: {error}"),
@@ -229,7 +231,7 @@ fn dtype_name(entry: &Entry<'_>) -> Result<&'static str, Failure> {
         return Err(unsupported(format!("{:?} is of dtype {dtype}, which a safetensors file cannot hold", entry.name)));
     };
     let bits = u64::from(dtype.geometry().element_bits().unwrap_or(8));
-    if entry.tensor.element_count() % 8 * bits % 8 != 0 {
+    if !(entry.tensor.element_count() % 8 * bits).is_multiple_of(8) {
         return Err(unsupported(format!("{:?} ends within a byte, which a safetensors file cannot hold", entry.name)));
     }
     Ok(name)

@@ -25,12 +25,20 @@ fn literals() {
     assert_eq!(shape("{\"shape\":(2L,3L,),\"fortran_order\":True,\"descr\":\"<f4\"}"), Ok(vec![2, 3]));
     assert_eq!(shape(" { 'descr' : '|u1' , 'fortran_order' : False , 'shape' : ( 24 , ) } "), Ok(vec![24]));
     for bad in [
-        "", "{}", "{'descr': '<f4'", "[1]", "{'descr': '<f4', 'fortran_order': False, 'shape': (6)}",
-        "{'descr': '<f4', 'fortran_order': 0, 'shape': (6,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': (-6,)}",
+        "",
+        "{}",
+        "{'descr': '<f4'",
+        "[1]",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (6)}",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (6,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-6,)}",
         "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (6,)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), 'x': 1}", "{'descr': '<f4', 'fortran_order': False, 'shape': (6,)} x",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}", "{'descr': '<f\\x34', 'fortran_order': False, 'shape': (6,)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 0)}", "{'descr': '<f4' 'fortran_order': False, 'shape': (6,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), 'x': 1}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (6,)} x",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
+        "{'descr': '<f\\x34', 'fortran_order': False, 'shape': (6,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 0)}",
+        "{'descr': '<f4' 'fortran_order': False, 'shape': (6,)}",
     ] {
         assert!(shape(bad).is_err(), "{bad}");
     }
@@ -54,17 +62,54 @@ fn every_cut_is_refused() {
 #[test]
 fn types_there_and_back() {
     for (descr, name, item) in [
-        ("|b1", "bool", 1), ("|i1", "i8", 1), ("<i2", "i16", 2), ("<i4", "i32", 4), ("<i8", "i64", 8), ("|u1", "u8", 1),
-        ("<u2", "u16", 2), ("<u4", "u32", 4), ("<u8", "u64", 8), ("<f2", "f16", 2), ("<f4", "f32", 4), ("<f8", "f64", 8),
-        ("<c8", "c64", 8), ("<c16", "c128", 16), ("<M8[ns]", "numpy.M8[ns]", 8), ("<m8[25s]", "numpy.m8[25s]", 8),
-        ("<M8", "numpy.M8", 8), ("|S3", "numpy.S3", 3), ("<U5", "numpy.U5", 20), ("|V12", "numpy.V12", 12),
-        ("<f16", "numpy.f16", 16), ("<c32", "numpy.c32", 32), ("|V2", "numpy.V2", 2),
+        ("|b1", "bool", 1),
+        ("|i1", "i8", 1),
+        ("<i2", "i16", 2),
+        ("<i4", "i32", 4),
+        ("<i8", "i64", 8),
+        ("|u1", "u8", 1),
+        ("<u2", "u16", 2),
+        ("<u4", "u32", 4),
+        ("<u8", "u64", 8),
+        ("<f2", "f16", 2),
+        ("<f4", "f32", 4),
+        ("<f8", "f64", 8),
+        ("<c8", "c64", 8),
+        ("<c16", "c128", 16),
+        ("<M8[ns]", "numpy.M8[ns]", 8),
+        ("<m8[25s]", "numpy.m8[25s]", 8),
+        ("<M8", "numpy.M8", 8),
+        ("|S3", "numpy.S3", 3),
+        ("<U5", "numpy.U5", 20),
+        ("|V12", "numpy.V12", 12),
+        ("<f16", "numpy.f16", 16),
+        ("<c32", "numpy.c32", 32),
+        ("|V2", "numpy.V2", 2),
     ] {
         let tensor = of(descr, &vec![1; item]).unwrap();
         assert_eq!(tensor.dtype().name(), name);
         assert!(String::from_utf8_lossy(&written(&tensor)).contains(&format!("'descr': '{descr}'")), "{descr}");
     }
-    for descr in ["=f4", "|f4", "f4", "<", "", "<O8", "|O", "<f04", "<f", "<x4", "<M8[n s]", "<M4", ">f16", "|S0", "<U0", "<V70000", "<c3", "<f4294967296"] {
+    for descr in [
+        "=f4",
+        "|f4",
+        "f4",
+        "<",
+        "",
+        "<O8",
+        "|O",
+        "<f04",
+        "<f",
+        "<x4",
+        "<M8[n s]",
+        "<M4",
+        ">f16",
+        "|S0",
+        "<U0",
+        "<V70000",
+        "<c3",
+        "<f4294967296",
+    ] {
         assert!(of(descr, &[0; 4]).is_err_and(|f| f.exit_code() == 3 || descr.contains(' ')), "{descr}");
     }
 }
