@@ -51,7 +51,8 @@ impl Index {
         let (rest, dtype_offsets) = finish(dtype_table(start, rest))?;
         let log2 = context.header.block_log2;
         let (rest, buffers) = finish(BufferTable::parse(start, rest, context.data_start, log2, &tags))?;
-        let mut tables = Tables { bytes, base: start.offset, dtypes: dtype_offsets, buffers, tensors: Vec::new(), plain: true, empty_tensors: 0 };
+        let mut tables =
+            Tables { bytes, base: start.offset, dtypes: dtype_offsets, buffers, tensors: Vec::new(), plain: true, empty_tensors: 0 };
         let (rest, numbering) = tables.parse_tensors(rest, context)?;
         let suspects = sharing::check_distinct(&tables)?;
         numbering.finish(&tables, rest.offset)?;

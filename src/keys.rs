@@ -4,8 +4,9 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 
-use crate::bytes::{Input, Parsed, finish, table_index};
-use crate::value::{self, BYTES, INT, Items, RawKey, STR};
+use crate::bytes::{Input, Parsed, finish, from_usize, table_index};
+use crate::limits::MAX_DEPTH;
+use crate::value::{self, BYTES, INT, RawKey, STR};
 
 /// A dict key. Keys are equal when type and bytes are equal: `1`, `"1"` and `b"1"` are three keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,64 +103,125 @@ impl fmt::Display for Key {
 }
 
 /// Fewest entries for which a table is kept: below, walking the dict is as fast.
-const MIN_TABLE: u32 = 9;
+const MIN_TABLE: usize = 9;
 
 /// Where keys are, by keyed hash: one word an entry (hash in the high half, offset in the index in the low), sorted
 /// within each dict. The hash is keyed at random, so a file cannot be made to collide.
+///
+/// All words are in one allocation that no file outgrows:
+///
+/// ```text
+/// during the walk   | words of the dicts being walked: a stack → |   free   | ← tables that are kept |
+/// after it          | heads of the tables, by place of the dict  |   free   |   tables               |
+/// ```
+///
+/// An entry's key and value take 6 bytes or more, and fewer than 8 only in 2 + 384 entries of any one dict: its keys
+/// are distinct, and have no bytes or one. So the words of a dict that is being walked take at most 48 words more
+/// than its own bytes (without those of dicts inside it), and those of a table that is kept take less than them.
 #[derive(Debug)]
 pub(crate) struct KeyTables {
     state: RandomState,
+    /// How many words there will be, once there are any.
+    room: usize,
     words: Vec<u64>,
-    dicts: Vec<Dict>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Dict {
-    at: u32,
-    start: u32,
-    count: u32,
+    /// Where the stack ends and the tables begin.
+    stack: usize,
+    tables: usize,
+    /// Where the words of each dict that is being walked begin.
+    open: Vec<usize>,
+    /// How many tables there are; known after the walk.
+    heads: usize,
 }
 
 impl KeyTables {
-    /// Room for all tables of values that take `len` bytes, so that memory follows the file's size, not its claims.
+    /// For values that take `len` bytes, so that memory follows the file's size, not its claims.
     pub(crate) fn with_room(len: usize) -> Self {
-        Self { state: RandomState::new(), words: Vec::with_capacity(len / 8), dicts: Vec::new() }
+        let room = (len / 6).min(len / 8 + 48 * table_index(MAX_DEPTH));
+        Self { state: RandomState::new(), room, words: Vec::new(), stack: 0, tables: 0, open: Vec::new(), heads: 0 }
     }
 
     /// The word for a key found at `at`.
-    pub(crate) fn word(&self, key: RawKey<'_>, at: u32) -> u64 {
+    fn word(&self, key: RawKey<'_>, at: u32) -> u64 {
         let mut hasher = self.state.build_hasher();
         hasher.write_u8(key.tag);
         hasher.write(key.bytes);
         (hasher.finish() & !u64::from(u32::MAX)) | u64::from(at)
     }
 
-    /// Whether a dict's table is kept: never more bytes of table than of dict.
-    pub(crate) fn keeps(items: Items) -> bool {
-        items.count >= MIN_TABLE && (u64::from(items.count) + 4) * 8 <= u64::from(items.len)
+    /// Begins a dict.
+    pub(crate) fn begin(&mut self) {
+        self.open.push(self.stack);
     }
 
-    /// Makes room for the table of the dict at `at`; the slots are filled while it is walked.
-    pub(crate) fn reserve(&mut self, at: u32, count: u32) -> usize {
-        let start = self.words.len();
-        self.words.resize(start + table_index(count), 0);
-        // The index is below 2^29 bytes, so the words are below 2^26.
-        self.dicts.push(Dict { at, start: u32::try_from(start).unwrap_or(u32::MAX), count });
-        start
+    /// Adds a key, found at `at`, to the dict that was begun last. `Err` is the offset of a key that another one of
+    /// its dict equals.
+    pub(crate) fn add(&mut self, index: &[u8], key: RawKey<'_>, at: u32) -> std::result::Result<(), u32> {
+        if self.stack == self.tables {
+            self.make_room(index)?;
+        }
+        self.words[self.stack] = self.word(key, at);
+        self.stack += 1;
+        Ok(())
     }
 
-    pub(crate) fn slot(&mut self, start: usize, i: usize) -> &mut u64 {
-        &mut self.words[start + i]
+    /// The first words; after that there are as many as distinct keys can need, and equal ones must be among them.
+    #[cold]
+    fn make_room(&mut self, index: &[u8]) -> std::result::Result<(), u32> {
+        if self.words.is_empty() {
+            self.words = vec![0; self.room.max(1)];
+            self.tables = self.words.len();
+            return Ok(());
+        }
+        let mut end = self.stack;
+        for start in self.open.iter().rev() {
+            if let Some(at) = duplicate(&mut self.words[*start..end], index) {
+                return Err(at);
+            }
+            end = *start;
+        }
+        let more = self.words.len();
+        self.words.splice(self.tables..self.tables, std::iter::repeat_n(0, more));
+        self.tables += more;
+        Ok(())
     }
 
-    pub(crate) fn slots(&mut self, start: usize, count: u32) -> &mut [u64] {
-        &mut self.words[start..start + table_index(count)]
+    /// Ends the dict at `at`, which has `own` bytes but for the insides of its values; keeps its table if that is
+    /// smaller. `Err` is the offset of a key that another one equals.
+    pub(crate) fn end(&mut self, index: &[u8], at: u32, own: u64) -> std::result::Result<(), u32> {
+        let start = self.open.pop().unwrap_or(self.stack);
+        if let Some(at) = duplicate(&mut self.words[start..self.stack], index) {
+            return Err(at);
+        }
+        let count = self.stack - start;
+        // One word more for the table's head, and one for the head's place.
+        let worth_it = count >= MIN_TABLE && from_usize(count + 4) * 8 <= own;
+        if worth_it && start + count < self.tables {
+            self.tables -= count + 1;
+            self.words.copy_within(start..self.stack, self.tables + 1);
+            self.words[self.tables] = u64::from(at) << 32 | from_usize(count);
+        }
+        self.stack = start;
+        Ok(())
+    }
+
+    /// Ends the walk: puts the places of all tables in order.
+    pub(crate) fn finish(&mut self) {
+        let mut table = self.tables;
+        while table < self.words.len() && self.heads < self.tables {
+            let head = self.words[table];
+            self.words[self.heads] = head & !u64::from(u32::MAX) | from_usize(table);
+            self.heads += 1;
+            table += table_index(offset_of(head)) + 1;
+        }
+        self.words[..self.heads].sort_unstable();
     }
 
     /// Offset in `index` of `key` in the dict at `at`; `None` when the dict has no table.
     pub(crate) fn find(&self, index: &[u8], at: u32, key: RawKey<'_>) -> Option<Option<u32>> {
-        let dict = self.dicts[self.dicts.binary_search_by_key(&at, |d| d.at).ok()?];
-        let words = &self.words[table_index(dict.start)..][..table_index(dict.count)];
+        let heads = &self.words[..self.heads];
+        let head = heads[heads.binary_search_by_key(&u64::from(at), |head| head >> 32).ok()?];
+        let table = &self.words[table_index(offset_of(head))..];
+        let words = &table[1..][..table_index(offset_of(table[0]))];
         let hash = self.word(key, 0) >> 32;
         let from = words.partition_point(|w| w >> 32 < hash);
         let same_hash = words[from..].iter().take_while(|w| **w >> 32 == hash);
@@ -167,6 +229,7 @@ impl KeyTables {
     }
 }
 
+/// The low half of a word.
 fn offset_of(word: u64) -> u32 {
     (word & u64::from(u32::MAX)).try_into().unwrap_or(u32::MAX)
 }
@@ -175,14 +238,16 @@ fn key_at(index: &[u8], at: u32) -> Option<RawKey<'_>> {
     finish(value::key(Input::new(index.get(table_index(at)..)?, 0))).ok().map(|(_, key)| key)
 }
 
-/// Sorts the words of one dict and returns the offset of a key that another one equals.
-pub(crate) fn duplicate(words: &mut [u64], index: &[u8]) -> Option<u32> {
+/// Sorts the words of one dict by hash and returns the offset of the first key that an earlier one equals.
+fn duplicate(words: &mut [u64], index: &[u8]) -> Option<u32> {
     words.sort_unstable();
-    words.chunk_by(|a, b| a >> 32 == b >> 32).filter(|same| same.len() > 1).find_map(|same| {
-        let mut offsets: Vec<u32> = same.iter().map(|w| offset_of(*w)).collect();
-        offsets.sort_unstable_by_key(|o| key_at(index, *o).map(|k| (k.tag, k.bytes)));
-        offsets.windows(2).find(|pair| key_at(index, pair[0]) == key_at(index, pair[1])).map(|pair| pair[0].max(pair[1]))
-    })
+    let same_hash = words.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|same| same.len() > 1);
+    let second = same_hash.filter_map(|same| {
+        let key = |word: u64| key_at(index, offset_of(word)).map(|k| (k.tag, k.bytes));
+        same.sort_unstable_by(|a, b| key(*a).cmp(&key(*b)).then(a.cmp(b)));
+        same.windows(2).filter(|pair| key(pair[0]) == key(pair[1])).map(|pair| offset_of(pair[1])).min()
+    });
+    second.min()
 }
 
 /// The parser of one key, as a [`Key`].

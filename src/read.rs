@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blocks::Verified;
 use crate::buffer::{Buffer, KIND_TENSOR};
+use crate::bytes::to_usize;
 use crate::checksum::{crc32, mismatch};
 use crate::dtype::DType;
 use crate::entry::{Entry, NO_BUFFER};
@@ -144,7 +145,8 @@ impl OpenOptions {
         let index = Index::parse(&bytes, &context)?;
         let verified = Verified::new(index.buffers.blocks(), source.memory().is_some());
         let spent = AtomicU64::new(0);
-        let cairn = Cairn { source, header, index_bytes, index, verified, limits: self.limits, spent, threads: self.threads };
+        let index_range = to_usize(header.index_offset)?..to_usize(header.index_offset + header.index_len)?;
+        let cairn = Cairn { source, header, index_range, index_bytes, index, verified, limits: self.limits, spent, threads: self.threads };
         if self.check_trailer && !header.streamed {
             cairn.planned_trailer()?;
         }
@@ -207,7 +209,8 @@ fn name_repair(error: Error, source: &Source<'_>) -> Error {
 pub struct Cairn<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) header: Header,
-    /// The index, where the source does not have it in memory.
+    /// The index: where it lies in the source's memory, and its bytes where the source is not in memory.
+    index_range: Range<usize>,
     index_bytes: Vec<u8>,
     pub(crate) index: Index,
     pub(crate) verified: Verified,
@@ -249,12 +252,8 @@ impl<'a> Cairn<'a> {
     }
 
     pub(crate) fn index_bytes(&self) -> &[u8] {
-        let stored = || self.source.get(self.header.index_offset, self.header.index_len);
         match self.source.memory() {
-            Some(_) => match stored() {
-                Ok(std::borrow::Cow::Borrowed(bytes)) => bytes,
-                _ => &[],
-            },
+            Some(memory) => &memory[self.index_range.clone()],
             None => &self.index_bytes,
         }
     }
@@ -494,7 +493,7 @@ impl<'c> TensorRef<'c> {
     pub fn bytes_unchecked(&self) -> Result<Option<&'c [u8]>> {
         let range = self.file_range()?;
         let Some(bytes) = self.cairn.source.memory() else { return Ok(None) };
-        let range = crate::bytes::to_usize(range.start)?..crate::bytes::to_usize(range.end)?;
+        let range = to_usize(range.start)?..to_usize(range.end)?;
         Ok(bytes.get(range))
     }
 

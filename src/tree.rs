@@ -93,9 +93,11 @@ impl Value<'_> {
             Self::Tensor(_) => "tensor",
         }
     }
+}
 
+impl<'a> Value<'a> {
     /// The tensor, if this is one.
-    pub fn as_tensor(&self) -> Option<&Tensor<'_>> {
+    pub fn as_tensor(&self) -> Option<&Tensor<'a>> {
         match self {
             Self::Tensor(tensor) => Some(tensor),
             _ => None,
@@ -103,7 +105,7 @@ impl Value<'_> {
     }
 
     /// The dict, if this is one.
-    pub fn as_dict(&self) -> Option<&Dict<'_>> {
+    pub fn as_dict(&self) -> Option<&Dict<'a>> {
         match self {
             Self::Dict(dict) => Some(dict),
             _ => None,
@@ -249,7 +251,7 @@ impl<'a> Dict<'a> {
     }
 
     /// Entries in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Value<'a>)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Key, &Value<'a>)> + DoubleEndedIterator {
         self.0.iter()
     }
 

@@ -23,6 +23,8 @@ pub struct Report {
     pub bytes: u64,
     /// All faults, by offset.
     pub faults: Vec<Fault>,
+    /// Tensors that only an extension can read; their blocks are checked all the same.
+    pub unsupported: u64,
 }
 
 impl Report {
@@ -80,10 +82,10 @@ impl Cairn<'_> {
             self.verify_copy(&mut faults)?;
         }
         progress(self.header.file_len - checked);
-        self.verify_content(&mut faults)?;
+        let unsupported = self.verify_content(&mut faults)?;
         self.name_tensors(&mut faults)?;
         faults.sort_by_key(|fault| fault.error.offset());
-        Ok(Report { blocks: blocks.into(), bytes: self.header.file_len, faults })
+        Ok(Report { blocks: blocks.into(), bytes: self.header.file_len, faults, unsupported })
     }
 
     /// The faults of all blocks and the gaps before them, and where the last block ends: buffers without bytes have
@@ -146,10 +148,15 @@ impl Cairn<'_> {
         Ok(())
     }
 
-    /// Rules on elements, in the tensors whose blocks are intact.
-    fn verify_content(&self, faults: &mut Vec<Fault>) -> Result<()> {
+    /// Rules on elements, in the tensors whose blocks are intact. Counts the tensors that only an extension can read.
+    fn verify_content(&self, faults: &mut Vec<Fault>) -> Result<u64> {
+        let mut unsupported = 0;
         for tensor in self.tensors() {
             let Some(buffer) = tensor.buffer()? else { continue };
+            if matches!(tensor.place(), Err(error) if error.code() == Code::BufferKind) {
+                unsupported += 1;
+                continue;
+            }
             if !content::has_rules(tensor.dtype()?, &tensor.shape()?) {
                 continue;
             }
@@ -157,12 +164,12 @@ impl Cairn<'_> {
                 Err(error) if matches!(error.code(), Code::BoolValue | Code::TailBits) => {
                     faults.push(Fault { buffer: Some(buffer), len: 1, ..Fault::new(error) });
                 }
-                // Reported as a damaged block, or not to be judged by this reader.
-                Err(error) if !matches!(error.code(), Code::BlockCrc | Code::BufferKind) => return Err(error),
+                // Reported as a damaged block already.
+                Err(error) if error.code() != Code::BlockCrc => return Err(error),
                 _ => {}
             }
         }
-        Ok(())
+        Ok(unsupported)
     }
 
     /// Fills in the addresses of the tensors that faults touch.

@@ -6,7 +6,7 @@ use nom::bytes::complete::take;
 
 use crate::bytes::{Input, Parsed, finish, refuse, table_index};
 use crate::error::{Code, Error, Result};
-use crate::keys::{KeyTables, duplicate};
+use crate::keys::KeyTables;
 use crate::limits::{MAX_DEPTH, MAX_PATH_LEN};
 use crate::value::{self, BYTES_NAME, Head, Items, STR};
 
@@ -22,7 +22,7 @@ pub(crate) trait Tensors {
 pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &dyn Tensors) -> Result<(u32, u32, KeyTables)> {
     let keys = KeyTables::with_room(input.bytes.len());
     let base = input.offset - crate::bytes::from_usize(index.len() - input.bytes.len());
-    let mut walk = Walk { index, base, tensors, keys, scratch: Vec::new(), next_tensor: 0, long_bytes: Vec::new(), in_metadata: true };
+    let mut walk = Walk { index, base, tensors, keys, next_tensor: 0, long_bytes: Vec::new(), in_metadata: true };
     let metadata = walk.at(input);
     let (rest, ()) = finish(walk.metadata(input))?;
     walk.in_metadata = false;
@@ -36,6 +36,7 @@ pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &dyn Tensors) -> Res
         let detail = format!("tensor {} is in the table but not in the root", walk.next_tensor);
         return Err(Error::at(Code::TensorOrder, rest.offset, detail));
     }
+    walk.keys.finish();
     Ok((metadata, root, walk.keys))
 }
 
@@ -45,8 +46,6 @@ struct Walk<'a> {
     base: u64,
     tensors: &'a dyn Tensors,
     keys: KeyTables,
-    /// Words of the dicts being walked that keep no table; a stack.
-    scratch: Vec<u64>,
     next_tensor: u32,
     /// Numbers of the tensors that are long bytes, ascending.
     long_bytes: Vec<u32>,
@@ -95,27 +94,26 @@ impl<'a> Walk<'a> {
     fn dict(&mut self, rest: Input<'a>, at: u32, items: Items, depth: u32, path: u32) -> Parsed<'a, ()> {
         let (after, mut body) = take(items.len).parse(rest)?;
         body = body.items();
-        let kept = KeyTables::keeps(items).then(|| self.keys.reserve(at, items.count));
-        let base = self.scratch.len();
-        for i in 0..table_index(items.count) {
-            let (item, path) = self.key(body, depth, path, kept.map(|start| (start, i)))?;
+        self.keys.begin();
+        // Tag, count and byte length; then each key, and at least a tag for its value.
+        let mut own = 9;
+        for _ in 0..items.count {
+            let (item, path) = self.key(body, depth, path)?;
+            own += item.offset - body.offset + 1;
             body = self.value(item, depth + 1, path)?.0;
         }
         check_end(body)?;
-        let words = match kept {
-            Some(start) => self.keys.slots(start, items.count),
-            None => &mut self.scratch[base..],
-        };
-        if let Some(at) = duplicate(words, self.index) {
-            let detail = "a dict has two equal keys; this is the second";
-            return refuse(Error::at(Code::KeyDuplicate, self.base + u64::from(at), detail));
-        }
-        self.scratch.truncate(base);
+        self.keys.end(self.index, at, own).or_else(|at| self.equal_keys(at))?;
         Ok((after, ()))
     }
 
-    /// One key: remembers its word and returns the key bytes of the path including it.
-    fn key(&mut self, input: Input<'a>, depth: u32, path: u32, kept: Option<(usize, usize)>) -> Parsed<'a, u32> {
+    fn equal_keys<T>(&self, at: u32) -> std::result::Result<T, nom::Err<Error>> {
+        let detail = "a dict has two equal keys; this is the second";
+        refuse(Error::at(Code::KeyDuplicate, self.base + u64::from(at), detail))
+    }
+
+    /// One key: remembers it and returns the key bytes of the path including it.
+    fn key(&mut self, input: Input<'a>, depth: u32, path: u32) -> Parsed<'a, u32> {
         let (rest, key) = value::key(input)?;
         if self.in_metadata && depth == 1 && key.tag != STR {
             return refuse(Error::at(Code::Metadata, input.offset, "a key of the metadata is not a str"));
@@ -128,11 +126,8 @@ impl<'a> Walk<'a> {
                 format!("the keys along a path take {path} bytes, the most is {MAX_PATH_LEN}"),
             ));
         };
-        let word = self.keys.word(key, self.at(input));
-        match kept {
-            Some((start, i)) => *self.keys.slot(start, i) = word,
-            None => self.scratch.push(word),
-        }
+        let at = self.at(input);
+        self.keys.add(self.index, key, at).or_else(|at| self.equal_keys(at))?;
         Ok((rest, path))
     }
 

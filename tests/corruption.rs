@@ -204,11 +204,8 @@ fn value() -> Value<'static> {
 
 /// The small files of the catalogue, and those made here.
 fn files() -> Vec<File> {
-    let mut files: Vec<File> = support::accepted()
-        .into_iter()
-        .filter(|case| case.bytes.len() <= SMALL)
-        .map(|case| File::new(case.name, case.bytes))
-        .collect();
+    let mut files: Vec<File> =
+        support::accepted().into_iter().filter(|case| case.bytes.len() <= SMALL).map(|case| File::new(case.name, case.bytes)).collect();
     let options = WriteOptions::new().metadata(Dict::from_iter([("made by", "hand")])).block_log2(12);
     let mut stream = Vec::new();
     cairnfile::stream_to(&mut stream, &value(), &options).unwrap();
@@ -418,7 +415,8 @@ fn element_rules_are_checked_beside_a_damaged_block() {
     let mut bytes = file.build();
     bytes[start + 5] = 0;
     let report = Cairn::from_bytes(&bytes).unwrap().verify(&|_| {}).unwrap();
-    let found: Vec<_> = report.faults.iter().map(|f| (f.error.code(), f.error.offset().unwrap() - start as u64, f.tensors.clone())).collect();
+    let found: Vec<_> =
+        report.faults.iter().map(|f| (f.error.code(), f.error.offset().unwrap() - start as u64, f.tensors.clone())).collect();
     let both = |other: &str| vec!["/0".to_owned(), other.to_owned()];
     assert_eq!(found, [(Code::BlockCrc, 0, both("/1")), (Code::BoolValue, 5000, both("/2"))]);
 }

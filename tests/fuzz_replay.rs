@@ -39,7 +39,8 @@ fn targets() -> BTreeMap<String, fn(&[u8])> {
     ];
     let known = BTreeMap::from(known);
     let names = files(&folder("fuzz_targets")).into_iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
-    let targets: BTreeMap<_, _> = names.map(|name| (name.clone(), *known.get(&*name).unwrap_or_else(|| panic!("{name} is new here")))).collect();
+    let targets: BTreeMap<_, _> =
+        names.map(|name| (name.clone(), *known.get(&*name).unwrap_or_else(|| panic!("{name} is new here")))).collect();
     assert_eq!(targets.len(), known.len());
     targets
 }

@@ -60,7 +60,8 @@ impl Workload {
     #[allow(clippy::unwrap_used)]
     pub fn value(&self) -> Value<'_> {
         let tensors = self.tensors.iter();
-        let dict: Dict<'_> = tensors.map(|(name, shape, bytes)| (name.clone(), Tensor::new(DType::F32, shape, Storage::borrowed(bytes)).unwrap())).collect();
+        let dict: Dict<'_> =
+            tensors.map(|(name, shape, bytes)| (name.clone(), Tensor::new(DType::F32, shape, Storage::borrowed(bytes)).unwrap())).collect();
         Value::from(dict)
     }
 

@@ -215,10 +215,7 @@ pub(crate) fn open(path: &Path) -> Result<Cairn<'static>, Failure> {
 
 /// Maps a file, so that tensors taken from it one by one keep what they share, without a copy.
 pub(crate) fn map(path: &Path) -> Result<Cairn<'static>, Failure> {
-    // SAFETY: this process only reads the file and writes its outputs elsewhere, by rename; a user who truncates an
-    // input while a command reads it loses that command to SIGBUS.
-    #[allow(unsafe_code)]
-    unsafe { Cairn::map(path) }.map_err(in_file(path))
+    crate::mapping::cairn(path).map_err(in_file(path))
 }
 
 /// Writes `value` to `path` durably, with a progress bar; returns the file's length.

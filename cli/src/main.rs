@@ -14,6 +14,7 @@ mod get;
 mod info;
 mod literal;
 mod ls;
+mod mapping;
 mod merge;
 mod pattern;
 mod print;

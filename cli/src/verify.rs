@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cairnfile::{Error, Fault, OpenOptions, Report};
+use cairnfile::{Code, Error, Fault, OpenOptions, Report};
 use serde_json::{Map, Value as Json, json};
 
 use crate::common::{Failure, Outcome, Ui, count, each_file, escape, human, in_file, style, styled};
@@ -37,12 +37,23 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
         if !ui.json {
             ui.print(|out| print(out, path, &report, ui.quiet))?;
         }
-        if report.is_intact() { Ok(()) } else { Err(Failure::Negative) }
+        outcome(path, &report)
     });
     if ui.json {
         ui.print_json(&Json::Array(reports))?;
     }
     done
+}
+
+fn outcome(path: &Path, report: &Report) -> Outcome {
+    if !report.is_intact() {
+        return Err(Failure::Negative);
+    }
+    if report.unsupported > 0 {
+        let detail = format!("{} in buffers that only an extension can read: use a newer reader", count(report.unsupported, "tensor"));
+        return Err(in_file(path)(Error::new(Code::BufferKind, detail)));
+    }
+    Ok(())
 }
 
 /// Opens without a look at the trailer of a planned file, so that a fault there is one of the report's.
@@ -97,6 +108,7 @@ fn json(path: &Path, result: &Result<Report, Failure>) -> Json {
         Ok(report) => json!({
             "file": file,
             "intact": report.is_intact(),
+            "unsupported": report.unsupported,
             "bytes": report.bytes,
             "blocks": report.blocks,
             "faults": report.faults.iter().map(fault_json).collect::<Vec<_>>(),

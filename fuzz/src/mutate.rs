@@ -305,7 +305,9 @@ impl Part {
                 },
             },
             Self::Named(name, value) if dice.one_in(3) => match name.len() {
-                1..20 if dice.one_in(2) => *name = dice.pick(&[b"bytes".to_vec(), b"enum".to_vec(), b"a.b".to_vec(), b"?".to_vec()]).unwrap(),
+                1..20 if dice.one_in(2) => {
+                    *name = dice.pick(&[b"bytes".to_vec(), b"enum".to_vec(), b"a.b".to_vec(), b"?".to_vec()]).unwrap()
+                }
                 _ => *self = (**value).clone(),
             },
             Self::Named(_, value) => value.change(dice),

@@ -408,11 +408,7 @@ impl RawFile {
 
     fn header(&self, trailer: &Frame) -> Frame {
         let header = Frame { flags: trailer.flags & !TRAILER, index_offset: FRAME as u64, ..trailer.clone() };
-        if self.streamed {
-            Frame { file_length: 0, index_offset: 0, index_length: 0, index_crc: 0, ..header }
-        } else {
-            header
-        }
+        if self.streamed { Frame { file_length: 0, index_offset: 0, index_length: 0, index_crc: 0, ..header } } else { header }
     }
 }
 

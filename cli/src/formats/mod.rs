@@ -119,11 +119,7 @@ impl Input {
         if file.metadata()?.len() == 0 {
             return Ok(Self::Empty);
         }
-        // SAFETY: nothing in this process writes to a file while it is mapped, and outputs are replaced by rename; a user
-        // who truncates or changes an input meanwhile loses the command to SIGBUS or gets a copy of what it became.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(file) }?;
-        Ok(Self::Mapped(map))
+        crate::mapping::file(file).map(Self::Mapped)
     }
 }
 

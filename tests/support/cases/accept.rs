@@ -34,11 +34,7 @@ fn frames(cases: &mut Cases) {
 
 fn scalars(cases: &mut Cases) {
     cases.accept("bools", &root(list(&[bool_(false), bool_(true)])), "False and true.");
-    cases.accept(
-        "ints",
-        &root(list(&[0, 1, -1, i64::MIN, i64::MAX, 1 << 53].map(int))),
-        "Ints up to both bounds of 64 bits.",
-    );
+    cases.accept("ints", &root(list(&[0, 1, -1, i64::MIN, i64::MAX, 1 << 53].map(int))), "Ints up to both bounds of 64 bits.");
     cases.accept(
         "bigint-smallest",
         &root(list(&[bigint(&above_i64(9)), bigint(&below_i64(9))])),
@@ -46,12 +42,7 @@ fn scalars(cases: &mut Cases) {
     );
     cases.accept(
         "bigint-longest",
-        &root(list(&[
-            bigint(&above_i64(8192)),
-            bigint(&below_i64(8192)),
-            bigint(&[0x7F; 8192]),
-            bigint(&[0x80; 8192]),
-        ])),
+        &root(list(&[bigint(&above_i64(8192)), bigint(&below_i64(8192)), bigint(&[0x7F; 8192]), bigint(&[0x80; 8192])])),
         "Big ints of 8192 bytes, the longest.",
     );
     cases.accept(
@@ -80,10 +71,7 @@ fn scalars(cases: &mut Cases) {
     );
     cases.accept(
         "strings",
-        &root(list(
-            &["", "a", "nul\0inside", "\u{e9}", "e\u{301}", "\u{10FFFF}", "\u{FEFF}", "\u{202E}", "日本語", "🪨"]
-                .map(str_),
-        )),
+        &root(list(&["", "a", "nul\0inside", "\u{e9}", "e\u{301}", "\u{10FFFF}", "\u{FEFF}", "\u{202E}", "日本語", "🪨"].map(str_))),
         "Any Unicode text, normalized or not.",
     );
     cases.accept("bytes", &root(list(&[bytes(b""), bytes(&[0xFF, 0, 0x80])])), "Bytes need not be text.");
@@ -117,23 +105,13 @@ fn containers(cases: &mut Cases) {
         ])),
         "Every container in another.",
     );
-    cases.accept(
-        "depth-128-lists",
-        &root(repeat(127, null(), |v| list(&[v]))),
-        "The root is depth 1, so null is at 128.",
-    );
+    cases.accept("depth-128-lists", &root(repeat(127, null(), |v| list(&[v]))), "The root is depth 1, so null is at 128.");
     cases.accept(
         "depth-128-mixed",
-        &root(repeat(31, list(&[list(&[list(&[null()])])]), |v| {
-            named("a.b", &tuple(&[list(&[dict(&[(int(1), v)])])]))
-        })),
+        &root(repeat(31, list(&[list(&[list(&[null()])])]), |v| named("a.b", &tuple(&[list(&[dict(&[(int(1), v)])])])))),
         "A named value is a level like any other; an empty list would be too.",
     );
-    cases.accept(
-        "depth-128-empty-list",
-        &root(repeat(127, list(&[]), |v| tuple(&[v]))),
-        "An empty container at depth 128.",
-    );
+    cases.accept("depth-128-empty-list", &root(repeat(127, list(&[]), |v| tuple(&[v]))), "An empty container at depth 128.");
     cases.accept(
         "metadata-depth-128",
         &metadata(object(&[("k", repeat(126, null(), |v| list(&[v])))])),
@@ -172,11 +150,7 @@ fn keys(cases: &mut Cases) {
         &root(dict(&[(str_("1"), null()), (int(1), null()), (bytes(b"1"), null()), (int(0x31), null())])),
         "Keys are equal only when tag and bytes are.",
     );
-    cases.accept(
-        "keys-empty",
-        &root(dict(&[(str_(""), null()), (bytes(b""), null()), (int(0), null())])),
-        "Empty str and bytes keys.",
-    );
+    cases.accept("keys-empty", &root(dict(&[(str_(""), null()), (bytes(b""), null()), (int(0), null())])), "Empty str and bytes keys.");
     cases.accept(
         "keys-unicode",
         &root(object(&[("\u{e9}", null()), ("e\u{301}", null()), ("\u{202E}", null()), ("🪨", null())])),
@@ -196,22 +170,11 @@ fn keys(cases: &mut Cases) {
     cases.accept("path-4096-bytes", &root(dict(&[(bytes(&[0; 4096]), null())])), "One bytes key of 4096 bytes.");
     cases.accept(
         "path-4096-mixed",
-        &root(dict(&[(
-            int(-1),
-            list(&[named("a.b", &object(&[(&"k".repeat(4000), object(&[(&"é".repeat(44), null())]))]))]),
-        )])),
+        &root(dict(&[(int(-1), list(&[named("a.b", &object(&[(&"k".repeat(4000), object(&[(&"é".repeat(44), null())]))]))]))])),
         "An int key counts 8, positions and type names nothing, text its bytes: 8 + 4000 + 88.",
     );
-    cases.accept(
-        "path-4096-twice",
-        &root(object(&[(&"a".repeat(4096), null()), (&"b".repeat(4096), null())])),
-        "Siblings do not add up.",
-    );
-    cases.accept(
-        "metadata-path-4096",
-        &metadata(object(&[(&"k".repeat(4096), null())])),
-        "The same bound in the metadata.",
-    );
+    cases.accept("path-4096-twice", &root(object(&[(&"a".repeat(4096), null()), (&"b".repeat(4096), null())])), "Siblings do not add up.");
+    cases.accept("metadata-path-4096", &metadata(object(&[(&"k".repeat(4096), null())])), "The same bound in the metadata.");
 }
 
 fn names(cases: &mut Cases) {
@@ -239,16 +202,8 @@ fn names(cases: &mut Cases) {
         &root(list(&[named("my.type", &null()), named(".", &null()), named("A!/~.b", &int(1))])),
         "Private names contain a dot and any visible ASCII.",
     );
-    cases.accept(
-        "named-unregistered",
-        &root(named("future_type_2", &int(1))),
-        "A registered form this version does not list.",
-    );
-    cases.accept(
-        "named-longest",
-        &root(named(&format!("a.{}", "b".repeat(253)), &null())),
-        "A type name of 255 bytes.",
-    );
+    cases.accept("named-unregistered", &root(named("future_type_2", &int(1))), "A registered form this version does not list.");
+    cases.accept("named-longest", &root(named(&format!("a.{}", "b".repeat(253)), &null())), "A type name of 255 bytes.");
     cases.accept("named-shortest", &root(named("x", &null())), "A type name of one byte.");
     cases.accept("named-bytes", &named_bytes(65537), "Bytes too long for the index, at their shortest.");
 }
@@ -269,20 +224,14 @@ fn dtypes(cases: &mut Cases) {
     file.root = numbered(DTYPES.len());
     cases.accept("dtypes-registered", &file, "Every registered dtype with its geometry, two groups each.");
 
-    let one = |dtype: RawDtype, elements: u64, bytes: usize| {
-        tensors_of(vec![dtype], &[bytes], &[RawTensor::new(0, 0, 0, &[elements])])
-    };
+    let one = |dtype: RawDtype, elements: u64, bytes: usize| tensors_of(vec![dtype], &[bytes], &[RawTensor::new(0, 0, 0, &[elements])]);
     cases.accept("dtype-private", &one(RawDtype::scalar("my.F24", 3), 4, 12), "A private name, with capitals.");
     cases.accept(
         "dtype-unknown",
         &one(RawDtype::scalar("i256", 32), 2, 64),
         "A registered form that this version does not list is carried as opaque bytes.",
     );
-    cases.accept(
-        "dtype-name-longest",
-        &one(RawDtype::scalar(&format!(".{}", "~".repeat(254)), 1), 1, 1),
-        "A dtype name of 255 bytes.",
-    );
+    cases.accept("dtype-name-longest", &one(RawDtype::scalar(&format!(".{}", "~".repeat(254)), 1), 1, 1), "A dtype name of 255 bytes.");
     cases.accept("dtype-name-shortest", &one(RawDtype::scalar(".", 1), 1, 1), "A dot alone is a private name.");
     cases.accept("dtype-bytes-65535", &one(RawDtype::scalar("my.wide", 65535), 1, 65535), "The widest group.");
     cases.accept(
@@ -290,21 +239,13 @@ fn dtypes(cases: &mut Cases) {
         &one(RawDtype::new("my.sparse", BLOCK, u32::MAX, 1), u32::MAX.into(), 1),
         "The most elements per group.",
     );
-    cases.accept(
-        "dtype-block-of-two",
-        &one(RawDtype::new("my.pair", BLOCK, 2, 1), 4, 2),
-        "The fewest elements per block.",
-    );
+    cases.accept("dtype-block-of-two", &one(RawDtype::new("my.pair", BLOCK, 2, 1), 4, 2), "The fewest elements per block.");
     cases.accept(
         "dtype-packed-bits",
         &one(RawDtype::new("my.bits", PACKED, 524_280, 65535), 524_280, 65535),
         "One bit per element in the widest group.",
     );
-    cases.accept(
-        "dtype-packed-whole-bytes",
-        &one(RawDtype::new("my.two", PACKED, 2, 2), 4, 4),
-        "8 bits per element may be packed.",
-    );
+    cases.accept("dtype-packed-whole-bytes", &one(RawDtype::new("my.two", PACKED, 2, 2), 4, 4), "8 bits per element may be packed.");
     let partial = [("i4", 3), ("u1", 9), ("i2", 5), ("f6_e2m3fn", 5)];
     let mut file = tensors(&partial.map(|p| p.0), &[2, 2, 2, 6], &[]);
     for (number, (_, elements)) in (0..).zip(partial) {
@@ -313,11 +254,7 @@ fn dtypes(cases: &mut Cases) {
     let fills: [&[u8]; 4] = [&[0x21, 0x0F], &[0xFF, 0x01], &[0xFF, 0x03], &[1, 2, 3, 0x3F, 0, 0]];
     file.buffers.iter_mut().zip(fills).for_each(|(buffer, fill)| buffer.data = fill.to_vec());
     file.root = numbered(4);
-    cases.accept(
-        "packed-partial-group",
-        &file,
-        "A last partial group with all its own bits set and its tail bits zero.",
-    );
+    cases.accept("packed-partial-group", &file, "A last partial group with all its own bits set and its tail bits zero.");
     cases.accept(
         "block-rows",
         &tensors(&["q8_0"], &[6 * 34], &[RawTensor::new(0, 0, 0, &[3, 64])]),
@@ -325,11 +262,7 @@ fn dtypes(cases: &mut Cases) {
     );
     cases.accept(
         "block-empty",
-        &tensors(
-            &["q4_0"],
-            &[],
-            &[RawTensor::empty(0, &[0]), RawTensor::empty(0, &[0, 32]), RawTensor::empty(0, &[3, 0])],
-        ),
+        &tensors(&["q4_0"], &[], &[RawTensor::empty(0, &[0]), RawTensor::empty(0, &[0, 32]), RawTensor::empty(0, &[3, 0])]),
         "Zero is a whole number of groups.",
     );
 }
@@ -339,11 +272,7 @@ fn shapes(cases: &mut Cases) {
     cases.accept("tensor-root", &RawFile { root: tensor(0), ..vector(3) }, "The root may be a tensor.");
     cases.accept(
         "tensor-empty",
-        &tensors(
-            &["f32", "i4"],
-            &[],
-            &[RawTensor::empty(0, &[0]), RawTensor::empty(0, &[2, 0, 3]), RawTensor::empty(1, &[0])],
-        ),
+        &tensors(&["f32", "i4"], &[], &[RawTensor::empty(0, &[0]), RawTensor::empty(0, &[2, 0, 3]), RawTensor::empty(1, &[0])]),
         "Empty tensors have no buffer and differ by dtype and shape.",
     );
     let huge = |name: &str, dims: &[u64]| tensors(&[name], &[], &[RawTensor::empty(0, dims)]);
@@ -351,11 +280,7 @@ fn shapes(cases: &mut Cases) {
     cases.accept("tensor-size-u8-at", &huge("u8", &[0, (1 << 63) - 1]), "2^63-1 bytes if the zero were one.");
     cases.accept("tensor-size-f64-at", &huge("f64", &[(1 << 60) - 1, 0]), "The last count whose bytes fit.");
     cases.accept("tensor-size-c128-at", &huge("c128", &[0, (1 << 59) - 1]), "The last count whose bytes fit.");
-    cases.accept(
-        "tensor-size-u1-at",
-        &huge("u1", &[0, (1 << 63) - 1]),
-        "For bits the number of elements is the bound.",
-    );
+    cases.accept("tensor-size-u1-at", &huge("u1", &[0, (1 << 63) - 1]), "For bits the number of elements is the bound.");
     cases.accept("rank-64", &tensors(&["u8"], &[1], &[RawTensor::new(0, 0, 0, &[1; 64])]), "The highest rank.");
     cases.accept("rank-64-empty", &huge("u8", &[0; 64]), "The highest rank, empty.");
     cases.accept(
@@ -406,11 +331,7 @@ fn views(cases: &mut Cases) {
         &tensors(&["u8"], &[12], &[new(0, 0, 0, &[7]), new(0, 0, 6, &[6]), new(0, 0, 0, &[6]).strided(&[2])]),
         "A strided view over two overlapping tensors.",
     );
-    cases.accept(
-        "fortran",
-        &tensors(&["f32"], &[24], &[new(0, 0, 0, &[2, 3]).strided(&[1, 2])]),
-        "Column-major is dense.",
-    );
+    cases.accept("fortran", &tensors(&["f32"], &[24], &[new(0, 0, 0, &[2, 3]).strided(&[1, 2])]), "Column-major is dense.");
     cases.accept(
         "permuted",
         &tensors(&["u16"], &[48], &[new(0, 0, 0, &[2, 3, 4]).strided(&[1, 8, 2])]),
@@ -460,11 +381,7 @@ fn buffers(cases: &mut Cases) {
         let file = vector(length);
         let alignment = if length < 65536 { 64 } else { 4096 };
         assert_eq!(file.layout().buffers[0].start, alignment.max(128 + 64));
-        cases.accept(
-            leak(format!("buffer-{length}")),
-            &file,
-            "From 65536 bytes on a buffer starts at a multiple of 4096.",
-        );
+        cases.accept(leak(format!("buffer-{length}")), &file, "From 65536 bytes on a buffer starts at a multiple of 4096.");
     }
     let pair = || {
         tensors(
@@ -482,11 +399,7 @@ fn buffers(cases: &mut Cases) {
     for (name, length) in [("blocks-exact", 8192), ("blocks-partial", 8193)] {
         cases.accept(name, &RawFile { log2_block: 12, ..vector(length) }, "Several blocks, the last one whole or not.");
     }
-    cases.accept(
-        "streamed-blocks",
-        &RawFile { streamed: true, log2_block: 12, ..pair() },
-        "Blocks are cut per buffer, not across them.",
-    );
+    cases.accept("streamed-blocks", &RawFile { streamed: true, log2_block: 12, ..pair() }, "Blocks are cut per buffer, not across them.");
 }
 
 fn extensions(cases: &mut Cases) {

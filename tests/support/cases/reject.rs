@@ -50,39 +50,19 @@ fn starts(cases: &mut Cases) {
     let planned = vector(100).build();
     let streamed = streamed_vector().build();
     for length in [0, 1, 7, 8, 63] {
-        cases.open_bytes(
-            leak(format!("prefix-{length}")),
-            "too-short",
-            planned[..length].to_vec(),
-            "Cut inside the header.",
-        );
+        cases.open_bytes(leak(format!("prefix-{length}")), "too-short", planned[..length].to_vec(), "Cut inside the header.");
     }
     for length in [64, 65, planned.len() - 64, planned.len() - 1] {
-        cases.open_bytes(
-            leak(format!("prefix-{length}")),
-            "truncated",
-            planned[..length].to_vec(),
-            "Cut after the header.",
-        );
+        cases.open_bytes(leak(format!("prefix-{length}")), "truncated", planned[..length].to_vec(), "Cut after the header.");
     }
     for length in [63, 64, 127, 128, 129, streamed.len() - 64, streamed.len() - 1] {
         let code = if length < 64 { "too-short" } else { "trailer-missing" };
         let name = leak(format!("streamed-prefix-{length}"));
         cases.open_bytes(name, code, streamed[..length].to_vec(), "A streamed file cut before its end.");
     }
-    cases.open_bytes(
-        "magic-other-short",
-        "magic",
-        b"PK\x03\x04".to_vec(),
-        "Too short, and no prefix of the magic either.",
-    );
+    cases.open_bytes("magic-other-short", "magic", b"PK\x03\x04".to_vec(), "Too short, and no prefix of the magic either.");
     for at in 0..8 {
-        cases.open_bytes(
-            leak(format!("magic-byte-{at}")),
-            "magic",
-            flip(planned.clone(), at),
-            "A wrong byte in the magic.",
-        );
+        cases.open_bytes(leak(format!("magic-byte-{at}")), "magic", flip(planned.clone(), at), "A wrong byte in the magic.");
     }
     let mangle = |from: &[u8], to: &[u8]| {
         let at = planned.windows(from.len()).position(|window| window == from).unwrap();
@@ -99,12 +79,7 @@ fn starts(cases: &mut Cases) {
 fn header_fields(cases: &mut Cases) {
     for version in [0, 2, 256, 65535] {
         let name = leak(format!("version-{version}"));
-        cases.open(
-            name,
-            "version",
-            &RawFile { version, ..RawFile::new() },
-            "A version that this reader does not know.",
-        );
+        cases.open(name, "version", &RawFile { version, ..RawFile::new() }, "A version that this reader does not know.");
     }
     cases.open(
         "version-2-other-layout",
@@ -176,18 +151,12 @@ fn file_lengths(cases: &mut Cases) {
         ("file-length-2-64-minus-1", "file-length", u64::MAX),
     ];
     for (name, code, length) in lengths {
-        let file =
-            RawFile::new().on_header(move |h| h.file_length = length).on_trailer(move |t| t.file_length = length);
+        let file = RawFile::new().on_header(move |h| h.file_length = length).on_trailer(move |t| t.file_length = length);
         cases.open(name, code, &file, "The stated length is not the real one; 192 and 2^63-1 are the bounds.");
     }
     let (a, b) = (vector(100).build(), vector(5).build());
     cases.open_bytes("trailing-byte", "trailing-bytes", [a.as_slice(), &[0]].concat(), "One byte after the trailer.");
-    cases.open_bytes(
-        "trailing-zip",
-        "trailing-bytes",
-        [a.as_slice(), b"PK\x05\x06"].concat(),
-        "The end of an archive.",
-    );
+    cases.open_bytes("trailing-zip", "trailing-bytes", [a.as_slice(), b"PK\x05\x06"].concat(), "The end of an archive.");
     cases.open_bytes("joined-planned", "trailing-bytes", [a.as_slice(), &b].concat(), "Two planned files joined.");
     cases.open(
         "file-in-tail",
@@ -206,12 +175,7 @@ fn file_lengths(cases: &mut Cases) {
         [a.as_slice(), &b].concat(),
         "Two streamed files joined: the last trailer states less than there is.",
     );
-    cases.open_bytes(
-        "streamed-trailing-byte",
-        "trailer-missing",
-        [a.as_slice(), &[0]].concat(),
-        "The last 64 bytes are no trailer.",
-    );
+    cases.open_bytes("streamed-trailing-byte", "trailer-missing", [a.as_slice(), &[0]].concat(), "The last 64 bytes are no trailer.");
     cases.open_bytes("streamed-trailing-zeros", "trailer-missing", [a.as_slice(), &[0; 64]].concat(), "Zeros behind.");
     cases.open_bytes(
         "streamed-trailer-twice",
@@ -224,19 +188,9 @@ fn file_lengths(cases: &mut Cases) {
 fn streamed_trailer(cases: &mut Cases) {
     let end = streamed_vector().build().len();
     let flipped = |at: usize| flip(streamed_vector().build(), at);
-    cases.open_bytes(
-        "streamed-trailer-magic",
-        "trailer-missing",
-        flipped(end - 64),
-        "A trailer begins with the magic.",
-    );
+    cases.open_bytes("streamed-trailer-magic", "trailer-missing", flipped(end - 64), "A trailer begins with the magic.");
     cases.open_bytes("streamed-trailer-crc", "trailer-crc", flipped(end - 1), "The trailer's checksum.");
-    cases.open_bytes(
-        "streamed-trailer-stale",
-        "trailer-crc",
-        flipped(end - 40),
-        "A byte of the trailer, not signed anew.",
-    );
+    cases.open_bytes("streamed-trailer-stale", "trailer-crc", flipped(end - 40), "A byte of the trailer, not signed anew.");
     let fields: [(&str, &str, EditFrame); 15] = [
         ("streamed-trailer-version", "version", |t| t.version = 2),
         ("streamed-trailer-flag", "flags", |t| t.flags |= 4),
@@ -321,12 +275,7 @@ fn planned_trailer(cases: &mut Cases) {
         cases.verify(name, "trailer-mismatch", file.build(), "The index copy is not where the layout puts it.");
     }
     let front = vector(100).on_trailer(|t| t.index_offset = 64);
-    cases.verify(
-        "trailer-index-offset-front",
-        "trailer-mismatch",
-        front.build(),
-        "The trailer points to the first index.",
-    );
+    cases.verify("trailer-index-offset-front", "trailer-mismatch", front.build(), "The trailer points to the first index.");
 }
 
 fn index_range(cases: &mut Cases) {
@@ -354,32 +303,21 @@ fn index_range(cases: &mut Cases) {
         ("index-limit", "index-limit", (1 << 29) - 7),
         ("index-limit-huge", "index-limit", u64::MAX),
     ] {
-        let file =
-            RawFile::new().on_header(move |h| h.index_length = length).on_trailer(move |t| t.index_length = length);
+        let file = RawFile::new().on_header(move |h| h.index_length = length).on_trailer(move |t| t.index_length = length);
         cases.open(name, code, &file, "In a file of 256 bytes; 2^29-8 is the limit, and above it the limit is named.");
     }
     for offset in [0, 63, 65, 128, u64::MAX] {
         let file = RawFile::new().on_header(move |h| h.index_offset = offset);
         cases.open(leak(format!("index-offset-{offset}")), "index-offset", &file, "A planned file's index is at 64.");
     }
-    cases.open(
-        "index-trailing-byte",
-        "index-long",
-        &RawFile { index_tail: vec![0], ..RawFile::new() },
-        "A byte after the root value.",
-    );
+    cases.open("index-trailing-byte", "index-long", &RawFile { index_tail: vec![0], ..RawFile::new() }, "A byte after the root value.");
     cases.open(
         "index-trailing-value",
         "index-long",
         &RawFile { index_tail: null(), ..RawFile::streamed() },
         "A value after the root value.",
     );
-    cases.open(
-        "index-short-int",
-        "index-short",
-        &root(vec![4, 1, 2, 3, 4, 5, 6, 7]),
-        "An int of seven bytes ends the index.",
-    );
+    cases.open("index-short-int", "index-short", &root(vec![4, 1, 2, 3, 4, 5, 6, 7]), "An int of seven bytes ends the index.");
     cases.open("index-short-float", "index-short", &root(vec![6]), "A tag ends the index.");
     cases.open("index-short-str", "index-short", &root(counted(0x08, 2, b"a")), "A str ends the index early.");
     cases.open("index-short-str-huge", "index-short", &root(counted(0x08, u32::MAX, b"a")), "A str of 4 GiB.");
@@ -398,24 +336,14 @@ fn index_copy(cases: &mut Cases) {
     let file = || RawFile { metadata: object(&[("note", bytes(&data(8)))]), ..vector(100) };
     let back = file().layout().back;
     cases.verify("index-copy-stale", "index-crc", flip(file().build(), back.start), "The index copy's first byte.");
-    cases.verify(
-        "index-copy-stale-end",
-        "index-crc",
-        flip(file().build(), back.end - 1),
-        "The index copy's last byte.",
-    );
+    cases.verify("index-copy-stale-end", "index-crc", flip(file().build(), back.end - 1), "The index copy's last byte.");
     // The generator polynomial itself: adding it anywhere leaves a CRC-32 as it is.
     let silent = (1 | 0xEDB8_8320_u64 << 1).to_le_bytes();
     let at = back.start + file().index().windows(8).position(|window| window == data(8)).unwrap();
     let mut forged = file().build();
     forged[at..].iter_mut().zip(&silent).for_each(|(byte, change)| *byte ^= change);
     assert_eq!(crc32(&forged[back.clone()]), crc32(&file().index()));
-    cases.verify(
-        "index-copy",
-        "index-copy",
-        forged,
-        "The index copy differs in its metadata and has the same checksum.",
-    );
+    cases.verify("index-copy", "index-copy", forged, "The index copy differs in its metadata and has the same checksum.");
 }
 
 fn layout(cases: &mut Cases) {
@@ -486,9 +414,7 @@ fn count_bombs(cases: &mut Cases) {
     let buffers = vector(1);
     let sizes = [&[0, 1], &[0, 2], &[0, 3]].map(|dims| RawTensor::empty(0, dims));
     let records = tensors(&["u8"], &[], &sizes);
-    for (part, name, file) in
-        [(0, "extensions", extensions), (1, "dtypes", dtypes), (2, "buffers", buffers), (4, "tensors", records)]
-    {
+    for (part, name, file) in [(0, "extensions", extensions), (1, "dtypes", dtypes), (2, "buffers", buffers), (4, "tensors", records)] {
         let parts = file.parts();
         let at = parts[..part].concat().len();
         let end = at + parts[part].len();
@@ -499,12 +425,7 @@ fn count_bombs(cases: &mut Cases) {
             cut[at..at + 4].copy_from_slice(&count.to_le_bytes());
             let bomb = RawFile::new().on_index(move |index| index.clone_from(&cut));
             let name = leak(format!("count-{name}-{label}"));
-            cases.open(
-                name,
-                "index-short",
-                &bomb,
-                "The index ends with the records of this table, fewer than it states.",
-            );
+            cases.open(name, "index-short", &bomb, "The index ends with the records of this table, fewer than it states.");
         }
     }
     for (name, counts) in [
@@ -520,12 +441,7 @@ fn count_bombs(cases: &mut Cases) {
     for (name, tag) in [("list", LIST), ("tuple", TUPLE), ("dict", DICT)] {
         for (label, count) in [("2-31", 1 << 31), ("2-32-minus-1", u32::MAX)] {
             let bomb = list(&[container(tag, count, 0, &[]), null()]);
-            cases.open(
-                leak(format!("count-{name}-{label}")),
-                "value-length",
-                &root(bomb),
-                "A container without that much in it.",
-            );
+            cases.open(leak(format!("count-{name}-{label}")), "value-length", &root(bomb), "A container without that much in it.");
         }
     }
     let nested = repeat(120, list(&[]), |value| container(LIST, u32::MAX, value.len() as u32, &value));
@@ -544,12 +460,7 @@ fn extensions(cases: &mut Cases) {
     cases.open("extension-tag-0-later", "extension-order", &tags(&[1, 0]), "Tag 0 is reserved, and descends.");
     cases.open("extension-twice", "extension-order", &tags(&[4, 4]), "One extension twice.");
     cases.open("extension-descending", "extension-order", &tags(&[4, 3]), "Tags descend.");
-    cases.open(
-        "extension-must-understand",
-        "extension-unknown",
-        &tags(&[0x8000_0001]),
-        "An unknown required extension.",
-    );
+    cases.open("extension-must-understand", "extension-unknown", &tags(&[0x8000_0001]), "An unknown required extension.");
     cases.open("extension-must-understand-private", "extension-unknown", &tags(&[3, u32::MAX]), "The highest tag.");
     cases.open(
         "extension-must-understand-other-layout",
@@ -567,12 +478,7 @@ fn extensions(cases: &mut Cases) {
         let mut pad = vec![0; 5];
         pad[at] = 1;
         let extension = RawExtension { pad: Some(pad), ..RawExtension::new(1, b"abc") };
-        cases.open(
-            leak(format!("extension-padding-{at}")),
-            "extension-padding",
-            &file(&[extension]),
-            "Padding is zero.",
-        );
+        cases.open(leak(format!("extension-padding-{at}")), "extension-padding", &file(&[extension]), "Padding is zero.");
     }
     for (label, length) in [("2-31", 1 << 31), ("2-32-minus-1", u32::MAX), ("2-32-minus-8", u32::MAX - 7)] {
         let extension = RawExtension { length: Some(length), ..RawExtension::new(1, b"abc") };
@@ -585,9 +491,7 @@ fn extensions(cases: &mut Cases) {
 }
 
 fn dtypes(cases: &mut Cases) {
-    let file = |dtype: RawDtype, dims: &[u64], bytes: usize| {
-        tensors_of(vec![dtype], &[bytes], &[RawTensor::new(0, 0, 0, dims)])
-    };
+    let file = |dtype: RawDtype, dims: &[u64], bytes: usize| tensors_of(vec![dtype], &[bytes], &[RawTensor::new(0, 0, 0, dims)]);
     let name = |name: &[u8]| file(RawDtype { name: name.to_vec(), ..RawDtype::scalar("", 1) }, &[4], 4);
     let names: [(&str, &[u8]); 12] = [
         ("dtype-name-empty", b""),
@@ -670,24 +574,14 @@ fn buffers(cases: &mut Cases) {
     empty.buffers.push(RawBuffer::default());
     empty.tensors.push(RawTensor::new(0, 1, 0, &[1]));
     empty.root = numbered(2);
-    cases.open(
-        "buffer-length-0",
-        "buffer-length",
-        &empty,
-        "Tensor bytes are at least one; a tensor in them reaches too far.",
-    );
+    cases.open("buffer-length-0", "buffer-length", &empty, "Tensor bytes are at least one; a tensor in them reaches too far.");
     let mut auxiliary = vector(4);
     auxiliary.extensions.push(RawExtension::new(9, b""));
     auxiliary.buffers.push(RawBuffer::of_kind(1, 9, vec![]));
     cases.open("buffer-auxiliary-length-0", "buffer-length", &auxiliary, "An auxiliary buffer has bytes.");
     cases.open("buffer-length-2-63", "buffer-length", &length(1 << 63), "Above 2^63-1.");
     cases.open("buffer-length-2-64-minus-1", "buffer-length", &length(u64::MAX), "Placement would overflow.");
-    cases.open(
-        "buffer-length-2-62",
-        "index-short",
-        &length(1 << 62),
-        "Legal, but the index has not that many block CRCs.",
-    );
+    cases.open("buffer-length-2-62", "index-short", &length(1 << 62), "Legal, but the index has not that many block CRCs.");
     let two = |first: u64, second: u64| {
         let mut file = beside(4, RawTensor::new(0, 1, 0, &[1]));
         file.buffers.push(RawBuffer::new(data(1)));
@@ -696,20 +590,10 @@ fn buffers(cases: &mut Cases) {
         file
     };
     // Such a buffer begins at 4096, behind a short index.
-    cases.open(
-        "buffer-end-at",
-        "index-short",
-        &length((1 << 63) - 1 - 4096),
-        "Ends at 2^63-1, without its block CRCs.",
-    );
+    cases.open("buffer-end-at", "index-short", &length((1 << 63) - 1 - 4096), "Ends at 2^63-1, without its block CRCs.");
     cases.open("buffer-end-above", "buffer-length", &length((1 << 63) - 4096), "Ends at 2^63.");
     cases.open("buffer-sum-above", "buffer-length", &two(1 << 62, 1 << 62), "2^63 in all.");
-    cases.open(
-        "buffer-sum-wraps",
-        "buffer-length",
-        &two((1 << 63) - 1, (1 << 63) + 5),
-        "2^64+4 in all, 4 if it wraps.",
-    );
+    cases.open("buffer-sum-wraps", "buffer-length", &two((1 << 63) - 1, (1 << 63) + 5), "2^64+4 in all, 4 if it wraps.");
 
     let owned = |kind: u32, owner: u32| {
         let mut file = vector(4);
@@ -761,12 +645,7 @@ fn tensor_records(cases: &mut Cases) {
     for (case, number) in [("tensor-buffer-1", 1), ("tensor-buffer-2-32-minus-2", u32::MAX - 1)] {
         cases.open(case, "tensor-buffer", &beside(4, new(0, number, 0, &[2])), "There is one buffer.");
     }
-    cases.open(
-        "tensor-bytes-without-buffer",
-        "tensor-buffer",
-        &beside(4, RawTensor::empty(0, &[2])),
-        "Two bytes nowhere.",
-    );
+    cases.open("tensor-bytes-without-buffer", "tensor-buffer", &beside(4, RawTensor::empty(0, &[2])), "Two bytes nowhere.");
     cases.open("tensor-0d-without-buffer", "tensor-buffer", &beside(4, RawTensor::empty(0, &[])), "One byte nowhere.");
     cases.open("tensor-empty-with-buffer", "tensor-buffer", &beside(4, new(0, 0, 0, &[0])), "No bytes in a buffer.");
     cases.open(
@@ -787,12 +666,7 @@ fn tensor_records(cases: &mut Cases) {
     cases.open("block-rows-of-half", "tensor-groups", &groups(&[2, 16], 1), "Whole in all, but not on the last axis.");
     cases.open("block-transposed", "tensor-groups", &groups(&[32, 2], 2), "The first axis is whole, the last is not.");
     cases.open("block-0d", "tensor-groups", &groups(&[], 1), "A block dtype needs an axis.");
-    cases.open(
-        "block-empty-33",
-        "tensor-groups",
-        &tensors(&["q4_0"], &[], &[RawTensor::empty(0, &[0, 33])]),
-        "Even if empty.",
-    );
+    cases.open("block-empty-33", "tensor-groups", &tensors(&["q4_0"], &[], &[RawTensor::empty(0, &[0, 33])]), "Even if empty.");
 
     let misaligned = |name: &str, bytes: u32, offset: u64| {
         let other = if bytes > 16 { RawDtype::scalar(name, bytes) } else { dtype(name) };
@@ -831,11 +705,9 @@ fn tensor_records(cases: &mut Cases) {
     let twice = |buffers: &[usize], tensor: RawTensor| tensors(&["u8"], buffers, &[tensor.clone(), tensor]);
     cases.open("tensor-twice", "tensor-duplicate", &twice(&[4], new(0, 0, 0, &[4])), "Equal entries are one tensor.");
     cases.open("tensor-empty-twice", "tensor-duplicate", &twice(&[], RawTensor::empty(0, &[0])), "Also empty ones.");
-    let mut apart =
-        tensors(&["u8"], &[1], &[RawTensor::empty(0, &[0, 2]), new(0, 0, 0, &[1]), RawTensor::empty(0, &[0, 2])]);
+    let mut apart = tensors(&["u8"], &[1], &[RawTensor::empty(0, &[0, 2]), new(0, 0, 0, &[1]), RawTensor::empty(0, &[0, 2])]);
     cases.open("tensor-empty-twice-apart", "tensor-duplicate", &apart, "Also with another between them.");
-    apart.tensors =
-        vec![new(0, 0, 0, &[2, 2]).strided(&[1, 2]), new(0, 0, 0, &[4]), new(0, 0, 0, &[2, 2]).strided(&[1, 2])];
+    apart.tensors = vec![new(0, 0, 0, &[2, 2]).strided(&[1, 2]), new(0, 0, 0, &[4]), new(0, 0, 0, &[2, 2]).strided(&[1, 2])];
     apart.buffers[0].data = data(4);
     cases.open("tensor-strided-twice", "tensor-duplicate", &apart, "Also with strides.");
     let mut opaque = twice(&[4], new(0, 0, 0, &[4]));
@@ -848,12 +720,7 @@ fn tensor_sizes(cases: &mut Cases) {
     let empty = |name: &str, dims: &[u64]| tensors(&[name], &[], &[RawTensor::empty(0, dims)]);
     let full = |name: &str, dims: &[u64]| tensors(&[name], &[64], &[RawTensor::new(0, 0, 0, dims)]);
     let strided = |strides: &[u64]| tensors(&["f64"], &[64], &[RawTensor::new(0, 0, 0, &[2]).strided(strides)]);
-    cases.open(
-        "tensor-size-strided-at",
-        "tensor-extent",
-        &strided(&[(1 << 60) - 2]),
-        "2^63-8 bytes, which are not there.",
-    );
+    cases.open("tensor-size-strided-at", "tensor-extent", &strided(&[(1 << 60) - 2]), "2^63-8 bytes, which are not there.");
     for (case, file) in [
         ("tensor-size-u8-above", empty("u8", &[0, 1 << 63])),
         ("tensor-size-u8-above-zero-last", empty("u8", &[1 << 63, 0])),
@@ -897,19 +764,11 @@ fn tensor_strides(cases: &mut Cases) {
         ("strides-reach-2-63-minus-1", new(&[2], &[(1 << 63) - 1]), "The last element's number is above 2^63-2."),
         ("strides-negative", new(&[4], &[u64::MAX]), "As a signed number -1; as what it is, too far."),
         ("strides-wrap", new(&[3, 2], &[1 << 63, 1]), "The last element's number wraps to 1."),
-        (
-            "strides-wrap-between",
-            new(&[2, 3, 2], &[8, 1 << 63, 1]),
-            "The reach of two axes wraps below the third's stride.",
-        ),
+        ("strides-wrap-between", new(&[2, 3, 2], &[8, 1 << 63, 1]), "The reach of two axes wraps below the third's stride."),
         ("strides-equal", new(&[2, 2], &[1, 1]), "Two axes with one stride."),
         ("strides-overlap", new(&[3, 2], &[1, 2]), "The second stride is no greater than the reach of the first."),
         ("strides-overlap-three", new(&[2, 3, 2], &[6, 2, 2]), "The least two axes overlap."),
-        (
-            "strides-overlap-outer",
-            new(&[2, 3, 2], &[5, 2, 1]),
-            "The outer stride is no greater than the reach of the inner two.",
-        ),
+        ("strides-overlap-outer", new(&[2, 3, 2], &[5, 2, 1]), "The outer stride is no greater than the reach of the inner two."),
     ] {
         cases.open(case, "tensor-strides", &beside(64, tensor), comment);
     }
@@ -930,18 +789,8 @@ fn numbering(cases: &mut Cases) {
         &RawFile { root: list(&[tensor(1), tensor(0)]), ..pair() },
         "Tensor 1 appears before tensor 0.",
     );
-    cases.open(
-        "tensor-order-skip",
-        "tensor-order",
-        &RawFile { root: list(&[tensor(1)]), ..pair() },
-        "Tensor 0 never appears.",
-    );
-    cases.open(
-        "tensor-unused",
-        "tensor-order",
-        &RawFile { root: list(&[tensor(0)]), ..pair() },
-        "Tensor 1 never appears.",
-    );
+    cases.open("tensor-order-skip", "tensor-order", &RawFile { root: list(&[tensor(1)]), ..pair() }, "Tensor 0 never appears.");
+    cases.open("tensor-unused", "tensor-order", &RawFile { root: list(&[tensor(0)]), ..pair() }, "Tensor 1 never appears.");
     let mut file = vector(4);
     file.tensors.push(RawTensor::empty(0, &[0]));
     cases.open("tensor-empty-unused", "tensor-order", &file, "An empty tensor never appears.");
@@ -975,11 +824,7 @@ fn sharing(cases: &mut Cases) {
         ("cover-tail", file(100, &[new(0, 0, 0, &[99])]), "The last byte belongs to nobody."),
         ("cover-tail-64", file(128, &[new(0, 0, 0, &[64])]), "Half the buffer belongs to nobody."),
         ("cover-hole", file(9, &[new(0, 0, 0, &[4]), new(0, 0, 5, &[4])]), "A byte between belongs to nobody."),
-        (
-            "cover-touching",
-            file(8, &[new(0, 0, 0, &[4]), new(0, 0, 4, &[4])]),
-            "They touch and do not overlap: two buffers.",
-        ),
+        ("cover-touching", file(8, &[new(0, 0, 0, &[4]), new(0, 0, 4, &[4])]), "They touch and do not overlap: two buffers."),
         (
             "cover-touching-three",
             file(8, &[new(0, 0, 0, &[4]), new(0, 0, 1, &[3]), new(0, 0, 4, &[4])]),
@@ -1052,12 +897,7 @@ fn scalars(cases: &mut Cases) {
         cases.open(case, "value-utf8", &root(str_raw(text)), "Not UTF-8.");
     }
     cases.open("utf8-key", "value-utf8", &root(dict(&[(str_raw(b"\xFF"), null())])), "A key that is not UTF-8.");
-    cases.open(
-        "utf8-metadata",
-        "value-utf8",
-        &metadata(object(&[("a", str_raw(b"\xFF"))])),
-        "Metadata that is not UTF-8.",
-    );
+    cases.open("utf8-metadata", "value-utf8", &metadata(object(&[("a", str_raw(b"\xFF"))])), "Metadata that is not UTF-8.");
 
     let padded = |digits: Vec<u8>, sign: u8| [digits.as_slice(), &[sign]].concat();
     for (case, digits, comment) in [
@@ -1085,12 +925,7 @@ fn scalars(cases: &mut Cases) {
     }
     cases.open("bigint-8193", "bigint-limit", &root(bigint(&above_i64(8193))), "8192 bytes are the most.");
     cases.open("bytes-65537", "bytes-limit", &root(bytes(&data(65537))), "65536 bytes are the most inside the index.");
-    cases.open(
-        "bytes-65537-metadata",
-        "bytes-limit",
-        &metadata(object(&[("a", bytes(&data(65537)))])),
-        "The same limit in the metadata.",
-    );
+    cases.open("bytes-65537-metadata", "bytes-limit", &metadata(object(&[("a", bytes(&data(65537)))])), "The same limit in the metadata.");
 }
 
 fn containers(cases: &mut Cases) {
@@ -1109,12 +944,7 @@ fn containers(cases: &mut Cases) {
             ("count-0", 0, length),
         ] {
             let file = inside(container(tag, count, length, body));
-            cases.open(
-                leak(format!("{name}-{label}")),
-                "value-length",
-                &file,
-                "Count or byte length is not that of the items.",
-            );
+            cases.open(leak(format!("{name}-{label}")), "value-length", &file, "Count or byte length is not that of the items.");
         }
     }
     cases.open("list-empty-length-1", "value-length", &inside(container(LIST, 0, 1, &[])), "No items, one byte.");
@@ -1123,12 +953,7 @@ fn containers(cases: &mut Cases) {
         let name = leak(format!("list-root-length-{name}"));
         cases.open(name, "index-short", &file, "The root would reach beyond the index.");
     }
-    cases.open(
-        "list-length-4-gib",
-        "value-length",
-        &inside(container(LIST, 0, u32::MAX, &[])),
-        "Beyond the list around it.",
-    );
+    cases.open("list-length-4-gib", "value-length", &inside(container(LIST, 0, u32::MAX, &[])), "Beyond the list around it.");
     cases.open("list-root-length-minus-1", "value-length", &root(container(LIST, 2, 1, &two)), "The root ends early.");
     cases.open(
         "list-length-past-parent",
@@ -1136,18 +961,8 @@ fn containers(cases: &mut Cases) {
         &inside(list(&[container(LIST, 1, 2, &null())])),
         "The inner list would reach beyond the outer one, though not beyond the index.",
     );
-    cases.open(
-        "list-cuts-int",
-        "value-length",
-        &inside(container(LIST, 1, 8, &int(1))),
-        "An int reaches out of its list.",
-    );
-    cases.open(
-        "list-cuts-str",
-        "value-length",
-        &inside(list(&[counted(0x08, 2, b"a")])),
-        "A str reaches out of its list.",
-    );
+    cases.open("list-cuts-int", "value-length", &inside(container(LIST, 1, 8, &int(1))), "An int reaches out of its list.");
+    cases.open("list-cuts-str", "value-length", &inside(list(&[counted(0x08, 2, b"a")])), "A str reaches out of its list.");
     cases.open(
         "list-cuts-named",
         "value-length",
@@ -1209,12 +1024,7 @@ fn keys(cases: &mut Cases) {
         &root(list(&[named("a.b", &object(&[("a", null()), ("a", null())]))])),
         "Deeper dicts too.",
     );
-    cases.open(
-        "key-twice-metadata",
-        "key-duplicate",
-        &metadata(object(&[("a", null()), ("a", null())])),
-        "Metadata too.",
-    );
+    cases.open("key-twice-metadata", "key-duplicate", &metadata(object(&[("a", null()), ("a", null())])), "Metadata too.");
     let long = |length: usize| "k".repeat(length);
     for (case, value) in [
         ("path-4097-str", object(&[(&long(4097), null())])),
@@ -1222,20 +1032,12 @@ fn keys(cases: &mut Cases) {
         ("path-4097-two", object(&[(&long(2048), object(&[(&long(2049), null())]))])),
         ("path-4097-int", dict(&[(int(0), object(&[(&long(4089), null())]))])),
         ("path-4104-int-last", object(&[(&long(4096), dict(&[(int(0), null())]))])),
-        (
-            "path-4097-through-list",
-            object(&[(&long(4096), list(&[named("a.b", &tuple(&[object(&[("k", null())])]))]))]),
-        ),
+        ("path-4097-through-list", object(&[(&long(4096), list(&[named("a.b", &tuple(&[object(&[("k", null())])]))]))])),
         ("path-4097-utf8", object(&[(&format!("k{}", "é".repeat(2048)), null())])),
     ] {
         cases.open(case, "path-limit", &root(value), "4096 bytes of keys are the most along a path.");
     }
-    cases.open(
-        "metadata-path-4097",
-        "path-limit",
-        &metadata(object(&[(&long(4097), null())])),
-        "The same in the metadata.",
-    );
+    cases.open("metadata-path-4097", "path-limit", &metadata(object(&[(&long(4097), null())])), "The same in the metadata.");
 }
 
 fn names(cases: &mut Cases) {
@@ -1255,12 +1057,7 @@ fn names(cases: &mut Cases) {
         let file = root(named_raw(name, &null()));
         cases.open(case, "named-name", &file, "Not 1 to 255 bytes of [a-z0-9_]+ or visible ASCII with a dot.");
     }
-    cases.open(
-        "named-name-metadata",
-        "named-name",
-        &metadata(object(&[("a", named("A", &null()))])),
-        "The same in the metadata.",
-    );
+    cases.open("named-name-metadata", "named-name", &metadata(object(&[("a", named("A", &null()))])), "The same in the metadata.");
 }
 
 fn named_bytes_values(cases: &mut Cases) {
@@ -1269,10 +1066,7 @@ fn named_bytes_values(cases: &mut Cases) {
     let named_0 = || named("bytes", &tensor(0));
     cases.open("bytes-65536-as-tensor", "named-bytes", &named_bytes(65536), "These fit the index.");
     cases.open("bytes-1-as-tensor", "named-bytes", &named_bytes(1), "This fits the index.");
-    let one = |name: &str, length: usize, dims: &[u64]| RawFile {
-        root: named_0(),
-        ..tensors(&[name], &[length], &[new(0, 0, 0, dims)])
-    };
+    let one = |name: &str, length: usize, dims: &[u64]| RawFile { root: named_0(), ..tensors(&[name], &[length], &[new(0, 0, 0, dims)]) };
     cases.open("bytes-of-i8", "named-bytes", &one("i8", LONG, &[65537]), "Bytes are u8.");
     cases.open("bytes-of-u16", "named-bytes", &one("u16", 2 * LONG, &[65537]), "Bytes are u8.");
     cases.open("bytes-of-rank-2", "named-bytes", &one("u8", LONG, &[1, 65537]), "Bytes are a vector.");
@@ -1301,12 +1095,9 @@ fn named_bytes_values(cases: &mut Cases) {
         },
         "The bytes are a view of more.",
     );
-    for (case, value) in [
-        ("bytes-of-null", null()),
-        ("bytes-of-bytes", bytes(b"abc")),
-        ("bytes-of-str", str_("abc")),
-        ("bytes-of-list", list(&[])),
-    ] {
+    for (case, value) in
+        [("bytes-of-null", null()), ("bytes-of-bytes", bytes(b"abc")), ("bytes-of-str", str_("abc")), ("bytes-of-list", list(&[]))]
+    {
         cases.open(case, "named-bytes", &root(named("bytes", &value)), "The value is a tensor.");
     }
     cases.open(
@@ -1331,12 +1122,7 @@ fn metadata_rules(cases: &mut Cases) {
         cases.open(name, "metadata", &file, "The metadata is a dict with str keys.");
     }
     let inner = object(&[("t", named("bytes", &null()))]);
-    cases.open(
-        "metadata-bytes-of-null",
-        "named-bytes",
-        &metadata(inner),
-        "A value named `bytes` is a tensor, also here.",
-    );
+    cases.open("metadata-bytes-of-null", "named-bytes", &metadata(inner), "A value named `bytes` is a tensor, also here.");
     let file = RawFile { metadata: object(&[("t", named("bytes", &tensor(0)))]), ..vector(65537) };
     cases.open("metadata-bytes-of-tensor", "metadata", &file, "Long bytes are a tensor, so they cannot stand here.");
     let file = RawFile { metadata: object(&[("t", tensor(0))]), ..vector(4) };
@@ -1347,11 +1133,7 @@ fn metadata_rules(cases: &mut Cases) {
 
 fn padding(cases: &mut Cases) {
     let three = || {
-        tensors(
-            &["u8"],
-            &[1, 65536, 1],
-            &[RawTensor::new(0, 0, 0, &[1]), RawTensor::new(0, 1, 0, &[65536]), RawTensor::new(0, 2, 0, &[1])],
-        )
+        tensors(&["u8"], &[1, 65536, 1], &[RawTensor::new(0, 0, 0, &[1]), RawTensor::new(0, 1, 0, &[65536]), RawTensor::new(0, 2, 0, &[1])])
     };
     let large_first = || RawFile { streamed: true, ..vector(65536) };
     let gaps = |prefix: &str, file: RawFile, cases: &mut Cases| {
@@ -1365,12 +1147,7 @@ fn padding(cases: &mut Cases) {
             for (end, byte) in [("first", at), ("last", part.start.saturating_sub(1))] {
                 if at < part.start {
                     let name = leak(format!("{prefix}-{number}-{end}"));
-                    cases.verify(
-                        name,
-                        "padding",
-                        flip(file.build(), byte),
-                        "The first or last byte of a gap is not zero.",
-                    );
+                    cases.verify(name, "padding", flip(file.build(), byte), "The first or last byte of a gap is not zero.");
                 }
             }
             at = part.end;
@@ -1385,13 +1162,9 @@ fn padding(cases: &mut Cases) {
 fn blocks(cases: &mut Cases) {
     let three = || RawFile { log2_block: 12, ..vector(10_000) };
     let start = three().layout().buffers[0].start;
-    for (case, at) in [
-        ("block-first-byte", 0),
-        ("block-first-end", 4095),
-        ("block-middle", 4096),
-        ("block-last", 8192),
-        ("block-last-byte", 9999),
-    ] {
+    for (case, at) in
+        [("block-first-byte", 0), ("block-first-end", 4095), ("block-middle", 4096), ("block-last", 8192), ("block-last-byte", 9999)]
+    {
         let flipped = flip(three().build(), start + at);
         cases.verify(case, "block-crc", flipped, "A flipped bit in the first, second or last of three blocks.");
     }
@@ -1445,10 +1218,5 @@ fn elements(cases: &mut Cases) {
     }
     let mut file = tensors(&["bool", "u8"], &[4], &[RawTensor::new(0, 0, 2, &[2]), RawTensor::new(1, 0, 0, &[4])]);
     file.buffers[0].data = vec![7, 7, 1, 7];
-    cases.verify(
-        "bool-in-view",
-        "bool-value",
-        file.build(),
-        "Only the bytes under the bool tensor count, and one is 7.",
-    );
+    cases.verify("bool-in-view", "bool-value", file.build(), "Only the bytes under the bool tensor count, and one is 7.");
 }
