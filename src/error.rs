@@ -188,7 +188,7 @@ codes! {
     WrongType "wrong-type" Usage Call "" "The value is of another type than asked for.";
     OutOfRange "out-of-range" Usage Call "" "An index or a range lies outside the tensor.";
     SharingLost "sharing-lost" Usage Call "13.3" "Writing the tensor row-major would cut its sharing with another.";
-    Unrepresentable "unrepresentable" Usage Call "" "The value cannot be kept exactly.";
+    Unrepresentable "unrepresentable" Usage Call "13" "The value cannot be kept exactly.";
 }
 
 impl fmt::Display for Code {
