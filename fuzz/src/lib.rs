@@ -2,6 +2,7 @@
 //! `tests/fuzz_replay.rs` calls the same ones on stable. A broken property is a panic.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used)]
 
+mod inplace;
 mod inspect;
 mod mutate;
 mod same;

@@ -38,7 +38,7 @@ fn look<'c>(cairn: &'c Result<Cairn<'_>>) -> (Vec<String>, Option<Value<'c>>) {
 }
 
 /// A file that only this process sees, in memory where the system has a place for that.
-fn with_file(data: &[u8], then: impl FnOnce(&Path)) {
+pub fn with_file(data: &[u8], then: impl FnOnce(&Path)) {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let file = tempfile::NamedTempFile::new_in(folder).expect("a temporary file");
