@@ -54,7 +54,10 @@ impl Source<'_> {
     /// Fills `out` with the bytes from `offset`.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         match self {
-            Self::File { file, .. } => read_exact_at(file, out, offset).map_err(|e| read_error(e, offset)),
+            Self::File { file, len } => {
+                read_exact_at(file, out, offset).map_err(|e| read_error(e, offset))?;
+                check_len(file, *len)
+            }
             Self::Bytes(_) | Self::Map(_) => {
                 out.copy_from_slice(slice(self.memory().unwrap_or(&[]), offset, from_usize(out.len()))?);
                 Ok(())
@@ -68,6 +71,15 @@ fn slice(bytes: &[u8], offset: u64, len: u64) -> Result<&[u8]> {
     range
         .and_then(|range| bytes.get(range))
         .ok_or_else(|| Error::at(Code::Truncated, from_usize(bytes.len()), format!("{len} bytes from byte {offset} are not in the file")))
+}
+
+/// Refuses what was read from a file that is not as long any more as it was at open, and so not the same.
+fn check_len(file: &File, len: u64) -> Result<()> {
+    let now = file.metadata().map_err(|e| Error::io("cannot stat the file", e))?.len();
+    if now != len {
+        return Err(Error::at(Code::Changed, now.min(len), format!("the file had {len} bytes when it was opened and has {now} now")));
+    }
+    Ok(())
 }
 
 #[cold]

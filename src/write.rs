@@ -8,7 +8,8 @@ use crate::bytes::{from_usize, to_usize};
 use crate::durable::Replacement;
 use crate::error::{Code, Error, Result};
 use crate::limits::HEADER_LEN;
-use crate::plan::{Content, Plan, PlannedBuffer, WriteOptions};
+use crate::options::WriteOptions;
+use crate::plan::{Content, Plan, PlannedBuffer};
 use crate::tree::Value;
 use crate::verify::Progress;
 

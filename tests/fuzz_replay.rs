@@ -28,9 +28,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+type Target = fn(&[u8]);
+
 /// The targets, from their files: each calls the function of its name.
-fn targets() -> BTreeMap<String, fn(&[u8])> {
-    let known: [(&str, fn(&[u8])); 5] = [
+fn targets() -> BTreeMap<String, Target> {
+    let known: [(&str, Target); 5] = [
         ("canonical", fuzz::canonical),
         ("parse_any", fuzz::parse_any),
         ("parse_resigned", fuzz::parse_resigned),
@@ -46,7 +48,7 @@ fn targets() -> BTreeMap<String, fn(&[u8])> {
 }
 
 /// Runs `target` on every file of `folder`, which must not be empty.
-fn replay(folder: &Path, target: fn(&[u8])) -> usize {
+fn replay(folder: &Path, target: Target) -> usize {
     let files = files(folder);
     assert!(!files.is_empty(), "{} is empty", folder.display());
     for path in &files {

@@ -1,6 +1,15 @@
 //! What the fuzz targets assert, as plain functions: the targets in `fuzz_targets/` call them on nightly, and
 //! `tests/fuzz_replay.rs` calls the same ones on stable. A broken property is a panic.
-#![allow(missing_docs, unreachable_pub, dead_code, clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod inplace;
 mod inspect;

@@ -115,7 +115,7 @@ fn shuffle<T: Clone>(items: &mut Vec<T>, dice: &mut Dice) {
     }
 }
 
-fn dtype(dtypes: &mut Vec<RawDtype>, dice: &mut Dice) {
+fn dtype(dtypes: &mut [RawDtype], dice: &mut Dice) {
     let known: Vec<DType> = DType::registered().collect();
     let Some(dtype) = dice.pick_mut(dtypes) else { return };
     match dice.below(6) {
@@ -133,7 +133,7 @@ fn dtype(dtypes: &mut Vec<RawDtype>, dice: &mut Dice) {
     }
 }
 
-fn buffer(buffers: &mut Vec<RawBuffer>, dice: &mut Dice) {
+fn buffer(buffers: &mut [RawBuffer], dice: &mut Dice) {
     let Some(buffer) = dice.pick_mut(buffers) else { return };
     match dice.below(8) {
         0 => buffer.kind = dice.below(4) as u32,
@@ -326,7 +326,7 @@ fn scalar(dice: &mut Dice) -> Part {
     let text = dice.bytes(12);
     Part::Leaf(match dice.below(11) {
         0 => raw::null(),
-        1 => raw::bool_(n % 2 == 0),
+        1 => raw::bool_(n.is_multiple_of(2)),
         2 => raw::float(n),
         3 => raw::complex(n, !n),
         4 => raw::bytes(&text),

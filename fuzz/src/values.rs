@@ -9,7 +9,7 @@ pub fn values(data: &[u8]) {
     let mut choices = Choices(data);
     let arenas = arenas(&mut choices);
     let mut maker = Maker { choices, arenas: &arenas, tensors: vec![], fuel: 200 };
-    let (options, unshare, streamed) = maker.options();
+    let How { options, unshare, streamed, in_place } = maker.how();
     let value = maker.root();
     let write = |value: &Value<'_>| match streamed {
         false => cairnfile::to_bytes(value, &options),
@@ -31,11 +31,11 @@ pub fn values(data: &[u8]) {
         same::sharing(&value, back, unshare);
         assert!(write(back).expect("what was read can be written") == bytes, "written again it differs");
     }
-    if !streamed && maker.choices.byte() < 64 {
+    if in_place {
         let loose = unshare || same::tensors(&value).iter().zip(same::tensors(&view)).any(|(a, b)| **a != *b);
         inplace::agrees(&value, inplace::Reserved::over(&arenas), &options, &bytes, loose);
     }
-    if bytes.len() < 1 << 16 {
+    if bytes.len() < 1 << 12 {
         inspect::accepted(&cairn, &bytes);
     }
 }
@@ -88,6 +88,14 @@ fn arenas(choices: &mut Choices<'_>) -> Vec<Vec<u8>> {
     vec![(0..200).map(|n| (seed >> (n % 7)) & 1).collect(), vec![0; 100], any]
 }
 
+/// How to write.
+struct How {
+    options: WriteOptions,
+    unshare: bool,
+    streamed: bool,
+    in_place: bool,
+}
+
 struct Maker<'d, 'm> {
     choices: Choices<'d>,
     arenas: &'m [Vec<u8>],
@@ -97,8 +105,7 @@ struct Maker<'d, 'm> {
 }
 
 impl<'m> Maker<'_, 'm> {
-    /// Options, whether they unshare, and whether to stream.
-    fn options(&mut self) -> (WriteOptions, bool, bool) {
+    fn how(&mut self) -> How {
         let bits = self.choices.byte();
         let mut metadata = Dict::new();
         for _ in 0..bits >> 6 {
@@ -114,7 +121,9 @@ impl<'m> Maker<'_, 'm> {
         }
         let unshare = bits & 1 == 1;
         let log2 = 12 + bits / 4 % 11;
-        (WriteOptions::new().metadata(metadata).unshare(unshare).block_log2(log2).threads(1), unshare, bits & 2 == 2)
+        let options = WriteOptions::new().metadata(metadata).unshare(unshare).block_log2(log2).threads(1);
+        let streamed = bits & 2 == 2;
+        How { options, unshare, streamed, in_place: !streamed && self.choices.byte() > 160 }
     }
 
     fn root(&mut self) -> Value<'m> {

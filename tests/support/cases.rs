@@ -3,7 +3,9 @@
 //! A refused file has one fault, and everything else in it is signed anew, so that only the named rule refuses it.
 
 mod accept;
+mod incidents;
 mod reject;
+mod small;
 
 use super::raw::*;
 
@@ -35,6 +37,8 @@ pub const OPAQUE_TENSOR: (&str, &str) = ("buffer-kind-unknown", "buffer-kind");
 pub fn accepted() -> Vec<Case> {
     let mut list = Cases(vec![]);
     accept::fill(&mut list);
+    small::accept(&mut list);
+    incidents::accept(&mut list);
     list.0
 }
 
@@ -42,6 +46,8 @@ pub fn accepted() -> Vec<Case> {
 pub fn rejected() -> Vec<Case> {
     let mut list = Cases(vec![]);
     reject::fill(&mut list);
+    small::reject(&mut list);
+    incidents::reject(&mut list);
     list.0
 }
 

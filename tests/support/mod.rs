@@ -26,6 +26,7 @@
 )]
 
 pub mod cases;
+pub mod example;
 pub mod raw;
 mod rewrite;
 pub mod strategies;

@@ -1,0 +1,3 @@
+module github.com/cairnfile/cairn/readers/go
+
+go 1.19

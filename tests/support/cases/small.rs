@@ -1,0 +1,157 @@
+//! Small files for the vectors: those that many refused ones derive from, and bounds that others reach at length.
+
+use super::accept::above_i64;
+use super::*;
+
+pub(super) fn accept(cases: &mut Cases) {
+    cases.accept("vector-100", &vector(100), "A vector of 100 bytes, from which many refused files derive.");
+    cases.accept("vector-4", &vector(4), "A vector of 4 bytes.");
+    cases.accept("streamed-vector-100", &RawFile { streamed: true, ..vector(100) }, "The vector of 100 bytes, streamed.");
+    cases.accept("blocks-three", &RawFile { log2_block: 12, ..vector(8200) }, "A buffer of three blocks.");
+    cases.accept("bools-three", &bools([1, 0, 1]), "Three bools.");
+    cases.accept("view-in-view", &beside(100, RawTensor::new(0, 0, 0, &[99])), "A view that is one byte shorter than the whole.");
+    cases.accept(
+        "two-buffers",
+        &tensors(&["u8"], &[1, 1], &[RawTensor::new(0, 0, 0, &[1]), RawTensor::new(0, 1, 0, &[1])]),
+        "Two tensors that do not share a byte.",
+    );
+    cases.accept(
+        "bool-strided",
+        &{
+            let mut file = tensors(&["bool", "u8"], &[5], &[RawTensor::new(0, 0, 0, &[3]).strided(&[2]), RawTensor::new(1, 0, 0, &[5])]);
+            file.buffers[0].data = vec![1, 7, 0, 7, 1];
+            file
+        },
+        "Only the elements of a strided bool tensor are 0 or 1; the bytes between are another tensor's.",
+    );
+    cases.accept(
+        "bytes-longest-streamed",
+        &RawFile { streamed: true, ..root(bytes(&data(65536))) },
+        "65536 bytes are the most inside the index.",
+    );
+    cases.accept(
+        "bigint-longest-streamed",
+        &RawFile { streamed: true, ..root(bigint(&above_i64(8192))) },
+        "A big int of 8192 bytes, the longest.",
+    );
+    cases.accept(
+        "path-4096-streamed",
+        &RawFile { streamed: true, ..root(object(&[(&"k".repeat(4088), dict(&[(int(0), null())]))])) },
+        "Keys of 4096 bytes along a path, an int among them.",
+    );
+    cases.accept(
+        "dtype-bytes-65535-empty",
+        &tensors_of(vec![RawDtype::scalar("my.wide", 65535)], &[], &[RawTensor::empty(0, &[0])]),
+        "The widest group, in an empty tensor.",
+    );
+    cases.accept(
+        "dtype-packed-bits-empty",
+        &tensors_of(vec![RawDtype::new("my.bits", PACKED, 524_280, 65535)], &[], &[RawTensor::empty(0, &[0])]),
+        "One bit per element in the widest group, in an empty tensor.",
+    );
+    cases.opaque(
+        "bytes-65537-opaque",
+        &opaque_bytes(65537, 1, |file| file),
+        "Bytes just too long for the index, in a buffer that only an extension can read.",
+    );
+}
+
+pub(super) fn reject(cases: &mut Cases) {
+    for (name, length) in [("bytes-65536-opaque", 65536), ("bytes-65535-opaque", 65535)] {
+        cases.open(name, "named-bytes", &opaque_bytes(length, 1, |file| file), "These fit the index.");
+    }
+    cases.open(
+        "bytes-opaque-i8",
+        "named-bytes",
+        &opaque_bytes(65537, 1, |file| RawFile { dtypes: vec![dtype("i8")], ..file }),
+        "Bytes are u8.",
+    );
+    cases.open(
+        "bytes-opaque-rank-2",
+        "named-bytes",
+        &opaque_bytes(65537, 1, |mut file| {
+            file.tensors[0].dims.insert(0, 1);
+            file
+        }),
+        "Bytes are a vector.",
+    );
+    cases.open(
+        "bytes-opaque-strided",
+        "named-bytes",
+        &opaque_bytes(65537, 1, |mut file| {
+            file.tensors[0] = RawTensor::new(0, 0, 0, &[65537]).strided(&[2]);
+            file
+        }),
+        "Bytes have no strides.",
+    );
+    cases.open(
+        "bytes-opaque-offset",
+        "named-bytes",
+        &opaque_bytes(65537, 1, |mut file| {
+            file.tensors[0].offset = 1;
+            file
+        }),
+        "Bytes begin where their buffer does.",
+    );
+    for (name, root) in [
+        ("bytes-opaque-twice", list(&[named("bytes", &tensor(0)), named("bytes", &tensor(0))])),
+        ("bytes-opaque-and-tensor", list(&[named("bytes", &tensor(0)), tensor(0)])),
+        ("bytes-opaque-after-tensor", list(&[tensor(0), named("bytes", &tensor(0))])),
+    ] {
+        let file = opaque_bytes(65537, 1, |file| RawFile { root: root.clone(), ..file });
+        cases.open(name, "named-bytes", &file, "Bytes have no identity: one reference.");
+    }
+    cases.open(
+        "bytes-opaque-shared",
+        "named-bytes",
+        &opaque_bytes(65537, 2, |file| RawFile { root: list(&[named("bytes", &tensor(0)), tensor(1)]), ..file }),
+        "Another tensor views the bytes.",
+    );
+    cases.open(
+        "metadata-bytes-opaque",
+        "metadata",
+        &opaque_bytes(65537, 1, |file| RawFile { metadata: object(&[("t", named("bytes", &tensor(0)))]), ..file }),
+        "Long bytes are a tensor, so they cannot stand here.",
+    );
+    cases.open(
+        "dtype-bytes-65536-empty",
+        "dtype-geometry",
+        &tensors_of(vec![RawDtype::scalar("my.wide", 65536)], &[], &[RawTensor::empty(0, &[0])]),
+        "65535 bytes per group are the most.",
+    );
+    for (name, at) in [("block-first-of-three", 0), ("block-second-of-three", 4096), ("block-last-of-three", 8199)] {
+        let file = RawFile { log2_block: 12, ..vector(8200) };
+        let mut bytes = file.build();
+        bytes[file.layout().buffers[0].start + at] ^= 1;
+        cases.verify(name, "block-crc", bytes, "A flipped bit in one of three blocks.");
+    }
+    let two = || tensors(&["u8"], &[1, 1], &[RawTensor::new(0, 0, 0, &[1]), RawTensor::new(0, 1, 0, &[1])]);
+    for (name, buffer) in [("block-spares-neighbour", 0), ("block-spares-neighbour-before", 1)] {
+        let mut bytes = two().build();
+        bytes[two().layout().buffers[buffer].start] ^= 1;
+        cases.verify(name, "block-crc", bytes, "A damaged block concerns the tensor in it, and not the other one.");
+    }
+    cases.verify("bool-255-second", "bool-value", bools([1, 255, 1]).build(), "A bool is 0 or 1.");
+    for (name, key) in [
+        ("path-4097-streamed", object(&[(&"k".repeat(4097), null())])),
+        ("path-4097-int-streamed", object(&[(&"k".repeat(4089), dict(&[(int(0), null())]))])),
+    ] {
+        cases.open(name, "path-limit", &RawFile { streamed: true, ..root(key) }, "4096 bytes of keys are the most along a path.");
+    }
+}
+
+fn bools(values: [u8; 3]) -> RawFile {
+    let mut file = tensors(&["bool"], &[3], &[RawTensor::new(0, 0, 0, &[3])]);
+    file.buffers[0].data = values.to_vec();
+    file
+}
+
+/// A value named `bytes` in a buffer that has no bytes here.
+fn opaque_bytes(length: u64, views: u64, edit: impl Fn(RawFile) -> RawFile) -> RawFile {
+    let mut file = tensors(&["u8"], &[], &[]);
+    file.extensions.push(RawExtension::new(9, b""));
+    file.buffers.push(RawBuffer::of_kind(7, 9, vec![]));
+    file.tensors = (0..views).map(|n| RawTensor::new(0, 0, 0, &[length + n])).collect();
+    file.root = named("bytes", &tensor(0));
+    edit(file)
+}
