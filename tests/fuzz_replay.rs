@@ -94,13 +94,15 @@ fn mutator_makes_files() {
     assert!(opened > 100, "{opened} files opened");
 }
 
-/// Writes the seeds: `cargo test --test fuzz_replay -- --ignored write_seeds`.
+/// Writes the seeds anew, and keeps what was found: `cargo test --test fuzz_replay -- --ignored write_seeds`.
 #[test]
 #[ignore = "writes into fuzz/corpus"]
 fn write_seeds() {
     for name in targets().keys() {
         let folder = folder("corpus").join(name);
         fs::create_dir_all(&folder).unwrap();
+        let is_seed = |path: &&PathBuf| !path.file_name().unwrap().to_str().unwrap().starts_with("found-");
+        files(&folder).iter().filter(is_seed).for_each(|path| fs::remove_file(path).unwrap());
         for (name, bytes) in seeds(name) {
             fs::write(folder.join(name), bytes).unwrap();
         }

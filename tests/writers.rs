@@ -30,7 +30,8 @@ fn bytes_value(seed: u64, len: u64) -> Value<'static> {
 #[test]
 fn failures_leave_the_old_file_and_nothing_else() {
     let reserved = Value::from(Tensor::reserved(DType::BOOL, &[8]).unwrap());
-    let failures: [(&str, Code, &dyn Fn(&Path) -> cairnfile::Result<()>); 6] = [
+    type Fail<'f> = &'f dyn Fn(&Path) -> cairnfile::Result<()>;
+    let failures: [(&str, Code, Fail<'_>); 6] = [
         ("a reserved tensor is saved", Code::Unrepresentable, &|path| cairnfile::save(path, &reserved)),
         ("a produced bool is 2", Code::BoolValue, &|path| {
             let mut file = Plan::new(&reserved, &WriteOptions::new())?.create(path)?;

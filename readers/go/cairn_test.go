@@ -286,10 +286,18 @@ func TestRules(t *testing.T) {
 		}
 		return b
 	}
+	many := func(last string) string {
+		var items [][]byte
+		for i := 0; i < 999; i++ {
+			items = append(items, str(strings.Repeat("k", i%30)+string(rune(i))), []byte{tagNull})
+		}
+		return string(box(tagDict, 1000, append(items, str(last), []byte{tagNull})...))
+	}
 	for _, c := range []struct {
 		root string
 		want Code
 	}{
+		{many("new"), ""}, {many("\x00"), KeyDuplicate}, {many("k\x01"), KeyDuplicate}, {many("k\x02"), ""}, {many("kkkkkkkk" + string(rune(998))), KeyDuplicate},
 		{string(deep(128)), ""}, {string(deep(129)), DepthLimit}, {"\x00", ValueTag}, {"\x0f", ValueTag}, {"\x01\x01", IndexLong},
 		{string(str("\xed\xa0\x80")), ValueUTF8}, {string(str("\xc0\x80")), ValueUTF8}, {string(str("\x00")), ""},
 		{string(box(tagDict, 2, str("a"), []byte{1}, str("a"), []byte{1})), KeyDuplicate},
@@ -313,6 +321,58 @@ func TestRules(t *testing.T) {
 				t.Errorf("%q: %q instead of %q", c.root, got, c.want)
 			}
 		}
+	}
+}
+
+// A bad block concerns only tensors with bytes in it, also where a strided tensor reaches over it.
+func TestStridesAndBlocks(t *testing.T) {
+	data := make([]byte, 3*4096+1024)
+	rand.New(rand.NewSource(2)).Read(data)
+	s := sketch{
+		dtypes:  []string{dtype(1, 4, 0, "u32"), dtype(1, 12, 0, "my.wide")},
+		buffers: []string{string(data)},
+		tensors: [][]byte{
+			tensor(0, 0, 0, []uint64{13, 256}, nil),
+			tensor(0, 0, 0, []uint64{2, 1024}, []uint64{2048, 1}), // blocks 0 and 2
+			tensor(0, 0, 8, []uint64{7, 5}, []uint64{3, 40}),
+			tensor(1, 0, 4, []uint64{2, 3, 100}, []uint64{1, 300, 3}), // elements lie across the ends of blocks
+		},
+		root: box(tagList, 4, leaf(0), leaf(1), leaf(2), leaf(3)),
+	}
+	b := s.file()
+	f := open(t, b)
+	if err := f.Verify(nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < 4; i++ {
+		x, _ := f.Tensor(i)
+		shape, strides, width := x.Shape(), x.Strides(), int(x.DType().Bytes)
+		var want []byte
+		var walk func(axis, at int)
+		walk = func(axis, at int) {
+			if axis == len(shape) {
+				want = append(want, data[int(x.Offset())+at*width:][:width]...)
+				return
+			}
+			for k := 0; k < int(shape[axis]); k++ {
+				walk(axis+1, at+k*int(strides[axis]))
+			}
+		}
+		walk(0, 0)
+		if got, err := x.Bytes(); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("tensor %d: %v", i, err)
+		}
+	}
+	b[f.buffers[0].start+5000] ^= 1
+	f = open(t, b)
+	for i, want := range []error{BlockCRC, nil, nil, BlockCRC} {
+		x, _ := f.Tensor(i)
+		if _, err := x.Bytes(); want == nil && err != nil || !errors.Is(err, want) {
+			t.Errorf("tensor %d: %v", i, err)
+		}
+	}
+	if err := f.Verify(nil); !errors.Is(err, BlockCRC) || !strings.Contains(err.Error(), `"/0"`) {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cairn
 
 import (
+	"hash/maphash"
 	"math/bits"
 	"sort"
 	"unicode/utf8"
@@ -350,10 +351,9 @@ func (f *File) parse(i int, r *record) {
 	r.derive(f.dtypes[r.dtype])
 }
 
-// recordBytes returns the bytes of a tensor's record.
-func (f *File) recordBytes(i int) string {
-	at := int(f.records[i])
-	return f.index[at : at+18+8*int(f.index[at+16])*(1+int(f.index[at+17]))]
+// recordBytes returns the bytes of the tensor's record that begins at a position of the index.
+func (f *File) recordBytes(at uint32) string {
+	return f.index[at : int(at)+18+8*int(f.index[at+16])*(1+int(f.index[at+17]))]
 }
 
 // readTensors does step 14 of SPEC §12.2.
@@ -394,12 +394,11 @@ func (f *File) readTensors(c *cursor) {
 	if c.err != nil {
 		return
 	}
-	seen := make(map[string]struct{})
-	for i := range f.records {
-		if _, ok := seen[f.recordBytes(i)]; !c.need(!ok, TensorDuplicate, int(f.records[i])) {
+	var seen set
+	for _, at := range f.records {
+		if !c.need(seen.add(at, f.recordBytes), TensorDuplicate, int(at)) {
 			return
 		}
-		seen[f.recordBytes(i)] = struct{}{}
 	}
 	c.need(wrongDType < 0, DTypeOrder, wrongDType)
 	c.need(usedDTypes == len(f.dtypes), DTypeOrder, 4) // the dtype table; its records are not kept
@@ -544,7 +543,7 @@ func (w *walker) container(tag uint8, depth, path int) {
 	if w.need(uint64(n) <= uint64(w.end-w.pos), w.code, at+4) {
 		end, code := w.end, w.code
 		w.end, w.code = w.pos+int(n), ValueLength
-		var keys keySet
+		var keys set
 		for ; count > 0 && w.err == nil; count-- {
 			below := path
 			if tag == tagDict {
@@ -560,7 +559,7 @@ func (w *walker) container(tag uint8, depth, path int) {
 }
 
 // key checks one key and returns what it counts on its path.
-func (w *walker) key(depth, path int, keys *keySet) int {
+func (w *walker) key(depth, path int, keys *set) int {
 	at := w.pos
 	tag, n := w.u8(), uint64(8)
 	w.need(tag == tagInt || tag == tagStr || tag == tagBytes, KeyTag, at)
@@ -574,38 +573,70 @@ func (w *walker) key(depth, path int, keys *keySet) int {
 	}
 	w.need(tag != tagStr || utf8.ValidString(s), ValueUTF8, at+5)
 	if w.err == nil {
-		w.need(keys.add(w.s[at:w.pos]), KeyDuplicate, at)
+		w.need(keys.add(uint32(at), w.keyBytes), KeyDuplicate, at)
 	}
 	return int(n)
 }
 
-// A keySet holds the keys of one dict: a few without a map, which saves most dicts an allocation.
-type keySet struct {
-	few  [8]string
-	n    int
-	more map[string]struct{} // Go's maps hash with a key that nobody outside knows
+// keyBytes returns the bytes of the key that begins at a position of the index.
+func (w *walker) keyBytes(at uint32) string { return w.s[at:Value{w.f, int(at)}.end()] }
+
+// A set holds runs of bytes of the index by where they begin, so that it takes far less memory than the index: duplicates are found in
+// linear time even where the file's author chose the bytes, since maphash depends on a seed that nobody outside knows.
+type set struct {
+	few   [8]uint32 // most dicts have few keys and need no table
+	n     int
+	seed  maphash.Seed
+	table []uint32 // open addressing; 1 + where a run begins, 0 where free; a power of two long and at most half full
 }
 
-func (k *keySet) add(key string) bool {
-	if k.more == nil {
-		for _, other := range k.few[:k.n] {
-			if other == key {
+// add adds the run at position at and reports whether it was missing. run returns the run that begins at a position.
+func (s *set) add(at uint32, run func(at uint32) string) bool {
+	if s.table == nil {
+		for _, other := range s.few[:s.n] {
+			if run(other) == run(at) {
 				return false
 			}
 		}
-		if k.n < len(k.few) {
-			k.few[k.n] = key
-			k.n++
+		if s.n < len(s.few) {
+			s.few[s.n] = at
+			s.n++
 			return true
 		}
-		k.more = make(map[string]struct{}, 2*len(k.few))
-		for _, other := range k.few {
-			k.more[other] = struct{}{}
+		s.seed = maphash.MakeSeed()
+	}
+	if 2*s.n >= len(s.table) {
+		old := s.table
+		if old == nil {
+			for _, other := range s.few {
+				old = append(old, other+1)
+			}
+		}
+		s.table = make([]uint32, 2*len(old))
+		for _, other := range old {
+			if other != 0 {
+				*s.slot(other-1, run, true) = other
+			}
 		}
 	}
-	was := len(k.more)
-	k.more[key] = struct{}{}
-	return len(k.more) > was
+	slot := s.slot(at, run, false)
+	if *slot != 0 {
+		return false
+	}
+	*slot = at + 1
+	s.n++
+	return true
+}
+
+// slot returns where an equal run stands in the table, or a free place for it; only the latter if the run is known to be new.
+func (s *set) slot(at uint32, run func(at uint32) string, fresh bool) *uint32 {
+	bytes := run(at)
+	for i := maphash.String(s.seed, bytes); ; i++ {
+		slot := &s.table[i&uint64(len(s.table)-1)]
+		if *slot == 0 || !fresh && run(*slot-1) == bytes {
+			return slot
+		}
+	}
 }
 
 // leaf checks one tensor reference of the root.

@@ -1009,6 +1009,7 @@ export class Tensor {
   /** A box { start, stop, step } (arrays by axis, each optional) as { dims, strides, first, whole }. */
   #box(options) {
     const rank = this.shape.length, strides = (this.strides ?? this.#rowMajor()).slice(), dims = [];
+    if (this.size === 0 && !options.start && !options.stop && !options.step) return { dims: [], strides: [], first: 0, whole: true, count: 0 };   // its extents may be huge
     const pick = (list, k, or) => {
       if (list !== undefined && list.length !== rank) fail("out-of-range", undefined, `a box has ${rank} axes`);
       const x = list?.[k] ?? or;

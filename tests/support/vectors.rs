@@ -14,8 +14,8 @@ const SPEC: &str = "1.0";
 /// Decoded values longer than this stand in no file: the readers are compared with each other.
 const DECODED_LIMIT: usize = 40_000;
 /// A twin differs from its vector in at most this many bytes, in at most this many runs.
-const TWIN_BYTES: usize = 96;
-const TWIN_RUNS: usize = 24;
+const TWIN_BYTES: usize = 40;
+const TWIN_RUNS: usize = 12;
 /// Cases above this length are left out, but for [`LONG`].
 const SHORT: usize = 4096;
 
@@ -24,35 +24,66 @@ const LONG: &[&str] = &[
     "buffer-65535",
     "buffer-65536",
     "named-bytes",
-    "bytes-longest-streamed",
-    "bigint-longest-streamed",
     "path-4096-streamed",
-    "path-4097-streamed",
     "path-4097-int-streamed",
     "incident-08-key-4097",
-    "incident-07-depth-1001",
-    "depth-129-dicts",
     "dtypes-registered",
-    "blocks-exact",
-    "blocks-three",
-    "block-first-of-three",
-    "block-second-of-three",
-    "block-last-of-three",
+    "block-second-of-two",
     "block-size-2-12",
     "block-size-2-22",
 ];
 
-/// Beginnings of the names of cases that show what another vector shows.
+/// Cases that show what another vector shows.
+#[rustfmt::skip]
 const LEFT_OUT: &[&str] = &[
-    "block-only", "block-crcs-", "bool-255-second", "count-dict-2-31", "count-dtypes-2-31", "count-extensions-2-31", "count-buffers-2-31",
-    "count-tuple-2-31", "dtype-name-nul", "dtype-name-utf8", "dtype-name-no-dot", "extension-length-2-32-minus-8", "extension-padding-1",
-    "extension-padding-2", "extension-padding-3", "key-complex", "key-tuple", "key-dict", "key-0f", "list-count-0", "magic-byte-2",
-    "magic-byte-3", "magic-byte-4", "magic-byte-5", "named-name-hyphen", "named-name-delete", "named-name-invalid-utf8",
-    "reserved-14", "reserved-45", "reserved-46", "reserved-47", "reserved-48", "reserved-49", "reserved-50", "reserved-51",
-    "reserved-53", "reserved-54", "reserved-55", "reserved-56", "reserved-57", "reserved-58", "stale-header-10", "stale-header-13",
-    "stale-header-24", "stale-header-32", "stale-header-44", "stale-index-4", "stale-index-20", "stale-index-60", "tensor-flag-3",
-    "tensor-flag-4", "tensor-flag-5", "tensor-flag-6", "tuple-count-0", "tuple-count-m", "tuple-length-0", "tuple-length-m",
-    "flag-4", "flag-5", "flag-6", "flag-7", "flag-8", "flag-9", "flag-10", "flag-11", "flag-12", "flag-13",
+    "bigint-1", "bigint-8", "bigint-9-minus-one", "bigint-9-zero", "bigint-claims-4-gib", "bigint-not-minimal-negative",
+    "block-crc-ones", "block-crcs-swapped", "block-only", "block-size-2-255", "block-spares-neighbour-before", "block-transposed",
+    "blocks-exact", "bool-2-first", "bool-2-last", "bool-255", "bool-255-second", "bool-in-view", "buffer-kind-2-owner-0",
+    "buffer-kind-7-owner-absent", "buffer-sum-wraps", "bytes-1-as-tensor", "bytes-65535-opaque", "bytes-claims-4-gib",
+    "bytes-empty-as-tensor", "bytes-of-bytes", "bytes-of-list", "bytes-of-rank-0", "bytes-of-str", "bytes-opaque-after-tensor",
+    "count-buffers-2-31", "count-buffers-2-32-minus-1", "count-buffers-alone", "count-dict-2-31", "count-dtypes-2-31",
+    "count-dtypes-2-32-minus-1", "count-dtypes-alone", "count-extensions-2-31", "count-extensions-2-32-minus-1",
+    "count-extensions-alone", "count-list-2-31", "count-tensors-2-31", "count-tensors-2-32-minus-1", "count-tuple-2-31",
+    "count-tuple-2-32-minus-1", "cover-fortran", "cover-tail-64", "cover-touching-three", "depth-128-empty-list",
+    "depth-129-tuples", "dict-count-0", "dict-count-minus-1", "dict-empty-count-1", "dict-length-0", "dict-length-minus-1",
+    "dtype-block-of-0", "dtype-class-255", "dtype-i4-4-to-1", "dtype-i8-of-4-bytes", "dtype-name-delete", "dtype-name-hyphen",
+    "dtype-name-latin-1", "dtype-name-no-dot", "dtype-name-nul", "dtype-name-space", "dtype-name-utf8", "dtype-order-later",
+    "dtype-packed-16-to-1", "dtype-packed-bytes-0", "dtype-packed-of-0", "dtype-private-twice", "dtype-twice-other-geometry",
+    "dtype-unused-all", "extension-length-2-31", "extension-length-2-32-minus-8", "extension-padding-1", "extension-padding-2",
+    "extension-padding-3", "extension-tag-0-later", "file-length-2-64-minus-1", "flag-10", "flag-11", "flag-12", "flag-13",
+    "flag-14", "flag-3", "flag-4", "flag-5", "flag-6", "flag-7", "flag-8", "flag-9", "header-crc-ones", "incident-05-exponent-31",
+    "incident-05-exponent-64", "incident-09-rank-255", "index-copy-stale-end", "index-crc-zero", "index-length-past-end",
+    "index-limit-huge", "index-offset-0", "index-offset-128", "index-offset-65", "index-short-float", "index-short-list",
+    "index-short-named", "index-short-str-huge", "index-trailing-value", "key-0", "key-0f", "key-bigint", "key-complex", "key-dict",
+    "key-float", "key-list", "key-null", "key-tuple", "key-twice-bytes", "key-twice-empty", "key-twice-nested",
+    "layout-gap-before-trailer", "layout-lost-buffer", "list-count-0", "list-count-minus-1", "list-cuts-str", "list-length-0",
+    "list-length-4-gib", "list-root-length-4-gib", "list-root-length-minus-1", "magic-after-bom", "magic-after-byte",
+    "magic-byte-1", "magic-byte-2", "magic-byte-3", "magic-byte-4", "magic-byte-5", "magic-byte-6", "metadata-list",
+    "metadata-named", "metadata-str", "metadata-tensor-nested", "named-name-256-private", "named-name-claims-4-gib",
+    "named-name-delete", "named-name-hyphen", "named-name-invalid-utf8", "named-name-space", "padding-smallest-0-last",
+    "padding-smallest-1-first", "partial-and-bytes", "path-4097-streamed", "pickle", "planned-called-streamed", "prefix-1",
+    "prefix-448", "prefix-65", "rank-64-empty", "reserved-14", "reserved-15", "reserved-45", "reserved-46", "reserved-47",
+    "reserved-48", "reserved-49", "reserved-50", "reserved-51", "reserved-52", "reserved-53", "reserved-54", "reserved-55",
+    "reserved-56", "reserved-57", "reserved-58", "role-swapped", "stale-header-10", "stale-header-12", "stale-header-13",
+    "stale-header-24", "stale-header-32", "stale-header-40", "stale-header-44", "stale-header-60", "stale-header-63",
+    "stale-index-20", "stale-index-4", "stale-index-40", "stale-index-60", "stale-index-96", "streamed-auxiliary-first",
+    "streamed-buffer-kind-7-unused", "streamed-buffer-unused", "streamed-gap-before-trailer", "streamed-header-index-crc",
+    "streamed-index-offset-huge", "streamed-length-128", "streamed-length-2-63", "streamed-prefix-128", "streamed-prefix-129",
+    "streamed-prefix-320", "streamed-prefix-63", "streamed-stale-header", "streamed-trailer-block-size-11",
+    "streamed-trailer-reserved-44", "streamed-trailer-role", "streamed-trailer-stale", "streamed-trailing-zeros",
+    "strides-overlap-three", "strides-row-major-one", "strides-row-major-ones", "strides-row-major-vector", "strides-wrap-between",
+    "strides-zero-only", "tag-10", "tag-7f", "tag-in-metadata", "tag-nested", "tail-f6-same-byte", "tail-i2", "tail-i4-high",
+    "tail-u1-7", "tensor-0d-without-buffer", "tensor-dtype-2-32-minus-1", "tensor-empty-offset", "tensor-empty-twice",
+    "tensor-empty-with-buffer", "tensor-extent-2-63-minus-1", "tensor-extent-f32", "tensor-extent-offset", "tensor-extent-plus-1",
+    "tensor-extent-strided-offset", "tensor-extent-wraps", "tensor-flag-2", "tensor-flag-3", "tensor-flag-4", "tensor-flag-5",
+    "tensor-flag-6", "tensor-offset-96", "tensor-offset-c128", "tensor-offset-f16", "tensor-opaque-twice", "tensor-order-skip",
+    "tensor-reference-2-32-minus-1", "tensor-size-block-above", "tensor-size-full-u1", "tensor-size-full-wraps-to-0",
+    "tensor-size-full-wraps-to-64", "tensor-size-product-zero-first", "tensor-size-rank-64", "tensor-size-u8-2-64-minus-1",
+    "tensor-size-u8-above-zero-last", "tensor-strided-twice", "trailer-index-length", "trailer-index-offset-front",
+    "trailer-index-offset-huge", "trailer-reserved-59", "trailer-stale", "trailer-zeros", "trailing-zip", "tuple-count-0",
+    "tuple-count-minus-1", "tuple-count-plus-1", "tuple-length-0", "tuple-length-minus-1", "tuple-length-plus-1", "utf8-latin-1",
+    "utf8-lone-byte", "utf8-metadata", "utf8-overlong-four", "utf8-overlong-slash", "utf8-surrogate-pair",
+    "view-columns-over-chain",
 ];
 
 pub struct Vector {
@@ -78,7 +109,10 @@ fn stem(expect: &str, id: &str) -> String {
 
 /// All vectors, the accepted ones first, then in the order of the catalogue.
 pub fn vectors() -> Vec<Vector> {
-    let cases: Vec<Case> = accepted().into_iter().chain(rejected()).filter(is_chosen).collect();
+    let mut cases: Vec<Case> = accepted().into_iter().chain(rejected()).filter(is_chosen).collect();
+    // Of equal files the incident stays.
+    let incidents: Vec<Case> = cases.iter().filter(|case| case.name.starts_with("incident-")).cloned().collect();
+    cases.retain(|case| !incidents.iter().any(|incident| incident.bytes == case.bytes && incident.name != case.name));
     let twins: Vec<&Case> = cases.iter().filter(|case| verdict(&case.verify) == "accept").collect();
     let mut vectors: Vec<_> = cases.iter().map(|case| vector(case, &twins)).collect();
     vectors.sort_by_key(|vector| ["accept", "unsupported", "reject"].iter().position(|folder| *folder == vector.expect));

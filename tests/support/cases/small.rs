@@ -1,15 +1,47 @@
 //! Small files for the vectors: those that many refused ones derive from, and bounds that others reach at length.
 
-use super::accept::above_i64;
 use super::*;
 
 pub(super) fn accept(cases: &mut Cases) {
     cases.accept("vector-100", &vector(100), "A vector of 100 bytes, from which many refused files derive.");
     cases.accept("vector-4", &vector(4), "A vector of 4 bytes.");
     cases.accept("streamed-vector-100", &RawFile { streamed: true, ..vector(100) }, "The vector of 100 bytes, streamed.");
-    cases.accept("blocks-three", &RawFile { log2_block: 12, ..vector(8200) }, "A buffer of three blocks.");
     cases.accept("bools-three", &bools([1, 0, 1]), "Three bools.");
     cases.accept("view-in-view", &beside(100, RawTensor::new(0, 0, 0, &[99])), "A view that is one byte shorter than the whole.");
+    cases.accept("view-first-half", &beside(4, RawTensor::new(0, 0, 0, &[2])), "A view of the first half.");
+    cases.accept(
+        "extension-one",
+        &RawFile { extensions: vec![RawExtension::new(1, b"abc")], ..vector(4) },
+        "An extension whose payload has five bytes of padding.",
+    );
+    cases.accept(
+        "dtype-my-type",
+        &tensors_of(vec![RawDtype::scalar("my.type", 1)], &[4], &[RawTensor::new(0, 0, 0, &[4])]),
+        "A dtype of private form.",
+    );
+    cases.accept(
+        "view-transposed",
+        &beside(64, RawTensor::new(0, 0, 0, &[2, 3]).strided(&[1, 2])),
+        "A column-major view.",
+    );
+    cases.accept("view-every-second", &beside(64, RawTensor::new(0, 0, 0, &[3]).strided(&[2])), "A view of every second byte.");
+    cases.accept("block-rows-one", &tensors(&["q4_0"], &[18], &[RawTensor::new(0, 0, 0, &[1, 32])]), "One group of a block dtype.");
+    cases.accept(
+        "keys-three",
+        &root(dict(&[(str_("a"), int(1)), (str_("between"), null()), (str_("b"), int(2))])),
+        "Three keys.",
+    );
+    cases.accept("key-ints", &root(dict(&[(int(-1), int(1)), (str_("between"), null()), (int(-2), int(2))])), "Int keys.");
+    cases.accept(
+        "buffer-auxiliary-four",
+        &{
+            let mut file = vector(4);
+            file.extensions.push(RawExtension::new(9, b""));
+            file.buffers.push(RawBuffer::of_kind(1, 9, data(4)));
+            file
+        },
+        "An auxiliary buffer of four bytes.",
+    );
     cases.accept(
         "two-buffers",
         &tensors(&["u8"], &[1, 1], &[RawTensor::new(0, 0, 0, &[1]), RawTensor::new(0, 1, 0, &[1])]),
@@ -23,16 +55,6 @@ pub(super) fn accept(cases: &mut Cases) {
             file
         },
         "Only the elements of a strided bool tensor are 0 or 1; the bytes between are another tensor's.",
-    );
-    cases.accept(
-        "bytes-longest-streamed",
-        &RawFile { streamed: true, ..root(bytes(&data(65536))) },
-        "65536 bytes are the most inside the index.",
-    );
-    cases.accept(
-        "bigint-longest-streamed",
-        &RawFile { streamed: true, ..root(bigint(&above_i64(8192))) },
-        "A big int of 8192 bytes, the longest.",
     );
     cases.accept(
         "path-4096-streamed",
@@ -119,11 +141,11 @@ pub(super) fn reject(cases: &mut Cases) {
         &tensors_of(vec![RawDtype::scalar("my.wide", 65536)], &[], &[RawTensor::empty(0, &[0])]),
         "65535 bytes per group are the most.",
     );
-    for (name, at) in [("block-first-of-three", 0), ("block-second-of-three", 4096), ("block-last-of-three", 8199)] {
-        let file = RawFile { log2_block: 12, ..vector(8200) };
+    for (name, at) in [("block-first-of-two", 4095), ("block-second-of-two", 4096)] {
+        let file = RawFile { log2_block: 12, ..vector(5000) };
         let mut bytes = file.build();
         bytes[file.layout().buffers[0].start + at] ^= 1;
-        cases.verify(name, "block-crc", bytes, "A flipped bit in one of three blocks.");
+        cases.verify(name, "block-crc", bytes, "A flipped bit on one side of the seam between two blocks.");
     }
     let two = || tensors(&["u8"], &[1, 1], &[RawTensor::new(0, 0, 0, &[1]), RawTensor::new(0, 1, 0, &[1])]);
     for (name, buffer) in [("block-spares-neighbour", 0), ("block-spares-neighbour-before", 1)] {
@@ -132,6 +154,9 @@ pub(super) fn reject(cases: &mut Cases) {
         cases.verify(name, "block-crc", bytes, "A damaged block concerns the tensor in it, and not the other one.");
     }
     cases.verify("bool-255-second", "bool-value", bools([1, 255, 1]).build(), "A bool is 0 or 1.");
+    for (name, value) in [("bytes-claims-65536", counted(0x09, 65536, b"abc")), ("bigint-claims-8192", counted(0x05, 8192, b"abc"))] {
+        cases.open(name, "index-short", &root(value), "The most that is legal, so it is the missing bytes that are named.");
+    }
     for (name, key) in [
         ("path-4097-streamed", object(&[(&"k".repeat(4097), null())])),
         ("path-4097-int-streamed", object(&[(&"k".repeat(4089), dict(&[(int(0), null())]))])),
