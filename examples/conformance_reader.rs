@@ -5,7 +5,6 @@
 //! `conformance_reader -` does the same for paths on standard input, one a line, each answered at once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
-#[allow(dead_code)]
 #[path = "../tests/support/judge.rs"]
 mod judge;
 

@@ -1,5 +1,5 @@
 //! Writes the conformance vectors without their dumps: `vectors FOLDER`. Called by `scripts/vectors`.
-#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../tests/support/judge.rs"]
 mod judge;

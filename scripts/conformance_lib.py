@@ -165,7 +165,8 @@ def plain(answer):
 def differs(mine, other):
     """The first thing in which two well-formed answers without codes differ."""
     for key in ANSWER:
-        if mine.get(key) != other.get(key):
+        # As text, since to Python 1, 1.0 and true are equal.
+        if json.dumps(mine.get(key), sort_keys=True) != json.dumps(other.get(key), sort_keys=True):
             if key == "tensors" and len(mine.get(key) or []) == len(other.get(key) or []):
                 for number, (a, b) in enumerate(zip(mine[key], other[key])):
                     for field in (*TENSOR, "sha256"):

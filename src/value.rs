@@ -103,13 +103,15 @@ pub(crate) fn minimal(mut digits: &[u8]) -> &[u8] {
 fn string(input: Input<'_>) -> Parsed<'_, &str> {
     let (after, len) = u32(input)?;
     let (rest, text) = slice(len).parse(after)?;
-    match std::str::from_utf8(text) {
-        Ok(text) => Ok((rest, text)),
-        Err(e) => {
-            let at = after.offset + crate::bytes::from_usize(e.valid_up_to());
-            refuse(Error::at(Code::ValueUtf8, at, "a string is not UTF-8"))
-        }
-    }
+    Ok((rest, check_text(text, after.offset).or_else(refuse)?))
+}
+
+/// The text that `bytes`, which begin at `offset` of the file, spell.
+pub(crate) fn check_text(bytes: &[u8], offset: u64) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|e| {
+        let at = offset + crate::bytes::from_usize(e.valid_up_to());
+        Error::at(Code::ValueUtf8, at, "a string is not UTF-8")
+    })
 }
 
 fn bytes(input: Input<'_>) -> Parsed<'_, Head<'_>> {
@@ -156,13 +158,12 @@ pub(crate) struct RawKey<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Parses one dict key.
+/// Parses one dict key; whether a str key is UTF-8 is [`check_text`]'s to say, after its length was judged.
 pub(crate) fn key(input: Input<'_>) -> Parsed<'_, RawKey<'_>> {
     let (rest, tag) = u8(input)?;
     match tag {
         INT => slice(8).map(|bytes| RawKey { tag, bytes }).parse(rest),
-        STR => string.map(|text| RawKey { tag, bytes: text.as_bytes() }).parse(rest),
-        BYTES => {
+        STR | BYTES => {
             let (rest, len) = u32(rest)?;
             slice(len).map(|bytes| RawKey { tag, bytes }).parse(rest)
         }

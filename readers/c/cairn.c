@@ -284,6 +284,10 @@ static void sink(const cairn *c, enum order by, uint32_t *v, size_t at, size_t n
 static void sort(const cairn *c, enum order by, uint32_t *v, size_t n)
 {
     size_t k;
+    for (k = 1; k < n && below(c, by, v[k - 1], v[k]); k++)
+        ;
+    if (k >= n)
+        return;                 /* as tables often are */
     for (k = n / 2; k-- > 0;)
         sink(c, by, v, k, n);
     for (k = n; k-- > 1;) {

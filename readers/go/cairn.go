@@ -43,7 +43,7 @@ type File struct {
 	closer  io.Closer
 	now     func() (int64, error) // length of the file now; nil where that cannot be asked
 	limits  Limits
-	copied  int64 // atomic
+	copied  atomic.Int64
 	size    int64
 	head    structure // of the header
 	tail    structure // of the trailer, streamed files only
@@ -313,11 +313,11 @@ func (f *File) spend(n int64) *Error {
 		return nil
 	}
 	for {
-		was := atomic.LoadInt64(&f.copied)
+		was := f.copied.Load()
 		if n > f.limits.Copied-was {
 			return refuse(Budget, -1, "more than %d bytes copied", f.limits.Copied)
 		}
-		if atomic.CompareAndSwapInt64(&f.copied, was, was+n) {
+		if f.copied.CompareAndSwap(was, was+n) {
 			return nil
 		}
 	}

@@ -1032,6 +1032,8 @@ export class Tensor {
     if (this.geometry.class === "scalar") return new Walk(this.offset, this.geometry.bytes, this.shape, this.strides ?? this.#rowMajor());
     return new Walk(this.offset, this.geometry.bytes, [this.byteLength / this.geometry.bytes], [1]);
   }
+  /** Do bytes of its elements lie in bytes from..to of its buffer? */
+  touches(from, to) { return this.size !== 0 && this.#f._.index.buffers.kind[this.buffer] === 0 && this._walk().touches(from, to); }
   _checkTail(bytes) {                                                 // §8.3, on bytes that end with the last group
     const { elements, bits, bytes: size } = this.geometry;
     if (this.geometry.class !== "packed") return;
@@ -1091,8 +1093,11 @@ export class Tensor {
     }
     return result;
   }
-  /** All elements a piece at a time, in the order in which they lie in the file: { values, done, total } with typed arrays as from read(). */
-  async *pieces({ elements: most = 2 ** 19, ...options } = {}) {
+  /**
+   * All elements a piece at a time, in the order in which they lie in the file: { values, done, total } with typed arrays as from read(). `elements` bounds a piece,
+   * `every: n` takes only the first of n pieces.
+   */
+  async *pieces({ elements: most = 2 ** 19, every = 1, ...options } = {}) {
     const total = this.size;
     if (total === 0) return;
     this.#admit(0);
@@ -1114,18 +1119,21 @@ export class Tensor {
     };
     if (this.isDense) {
       const step = Math.max(1, Math.floor(most / per)), groups = Math.ceil(total / per);
-      for (let g = 0; g < groups; g += step) {
+      for (let g = 0; g < groups; g += step * every) {
         const n = Math.min(step, groups - g);
+        done = g * per;
         yield await take(new Walk(this.offset + g * d.bytes, d.bytes, [n], [1]), Math.min(n * per, total - g * per));
       }
       return;
     }
     const axes = this.shape.map((n, k) => ({ n, s: this.strides[k] })).filter((a) => a.n > 1).sort((x, y) => y.s - x.s);
+    let piece = 0;
     const split = async function* (k, at) {
       const rest = axes.slice(k + 1).reduce((x, a) => x * a.n, 1), run = Math.min(axes[k].n, Math.floor(most / rest));
       for (let i = 0; i < axes[k].n; i += run || 1) {
         const n = Math.min(run, axes[k].n - i), from = at + i * axes[k].s * d.bytes;
         if (run === 0) yield* split(k + 1, from);
+        else if (piece++ % every) done += n * rest;
         else yield await take(new Walk(from, d.bytes, [n, ...axes.slice(k + 1).map((a) => a.n)], axes.slice(k).map((a) => a.s)), n * rest);
       }
     };

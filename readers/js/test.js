@@ -84,7 +84,8 @@ test("crc32", () => {
   assert.equal(crc32(text("123456789")), 0xcbf43926);
   assert.equal(crc32(new Uint8Array(0)), 0);
   const b = Uint8Array.from({ length: 1000 }, (_, i) => i * 31);
-  for (let k = 0; k < 9; k++) assert.equal(crc32(b.subarray(k)), crc32(Array.from(b.subarray(k))));       // words and bytes
+  const slow = (bytes) => { let c = 0; for (const x of bytes) c = crc32(Uint8Array.of(x), c); return c; };
+  for (let k = 0; k < 9; k++) assert.equal(crc32(b.subarray(k, 1000 - 3 * k)), slow(b.subarray(k, 1000 - 3 * k)));         // by words and by bytes
   assert.equal(crc32(b.subarray(333), crc32(b.subarray(0, 333))), crc32(b));
 });
 
@@ -167,7 +168,7 @@ test("tensors, boxes, views", async () => {
   const parts = {
     tensors: [
       { dtype: "f32", shape: [60, 80], buffer: 0 }, { dtype: "f32", shape: [80, 60], strides: [1, 80], buffer: 0 },
-      { dtype: "f32", shape: [60, 3], strides: [80, 1], buffer: 0, offset: 40 }, { dtype: "i64", shape: [0, 2n ** 60n], buffer: null },
+      { dtype: "f32", shape: [60, 3], strides: [80, 1], buffer: 0, offset: 40 }, { dtype: "i64", shape: [0, 2n ** 59n], buffer: null },
       { dtype: "i4", shape: [3, 3], buffer: 1 },
     ],
     buffers: [bytesOf(a), Uint8Array.of(0x21, 0x43, 0x65, 0x87, 0x09)],
@@ -186,7 +187,7 @@ test("tensors, boxes, views", async () => {
     assert.deepEqual([...await w.read({ start: [1, 2], stop: [60, 80], step: [30, 39] })], [82, 121, 2482, 2521]);
     assert.deepEqual([...await f.get("/t").read({ start: [2, 1], stop: [80, 60], step: [39, 30] })], [82, 2482, 121, 2521]);
     assert.deepEqual(await f.get("/e").read(), new BigInt64Array(0));
-    assert.equal(f.get("/e").shape[1], 2n ** 60n);
+    assert.equal(f.get("/e").shape[1], 2n ** 59n);
     assert.deepEqual(await f.get("/q").read(), Int8Array.of(1, 2, 3, 4, 5, 6, 7, -8, -7));
     assert.deepEqual(await f.get("/q").read({ start: [1, 0], step: [1, 2] }), Int8Array.of(4, 6, 7, -7));
     for (const name of ["w", "t", "c", "q"]) {                        // pieces give the same elements
@@ -218,11 +219,10 @@ test("a strided tensor needs only the blocks that hold its elements", async () =
     tensors: [{ dtype: "u8", shape: [4, 4096], buffer: 0 }, { dtype: "u8", shape: [2, 2], strides: [8192, 1], buffer: 0, offset: 4095 }],
     buffers: [b], root: v.list(v.tensor(0), v.tensor(1)),
   });
-  for (const [block, ok] of [[0, false], [1, false], [2, false], [3, false]]) {
+  for (let block = 0; block < 4; block++) {                           // elements 4095, 4096, 12287 and 12288
     const bad = file.slice();
     bad[starts[0] + block * 4096 + 7] = 1;
-    const f = await openCairn(bad);
-    await assert.rejects(f.get("/1").read(), refused("block-crc"), String(ok));
+    await assert.rejects((await openCairn(bad)).get("/1").read(), refused("block-crc"));
   }
   const sparse = make({
     tensors: [{ dtype: "u8", shape: [4, 4096], buffer: 0 }, { dtype: "u8", shape: [2], strides: [8192], buffer: 0, offset: 9 }],
@@ -266,7 +266,7 @@ test("small floats", async () => {
   DTYPES.f4_e2m1fn = [2, 1, 1];
   assert.deepEqual(await one("f4_e2m1fn", [0xa2, 0x71], 4), [1, -1, 0.5, 6]);
   DTYPES.f6_e3m2fn = [4, 3, 1];
-  assert.deepEqual(await one("f6_e3m2fn", [0x0c | 0x00, 0xcb, 0x7f], 4), [1, -1, 28, 28].map((x, i) => (i === 1 ? -1 : x)).map((x, i) => [1, -1, 28, 28][i]));
+  assert.deepEqual(await one("f6_e3m2fn", [0xc, 0xfb, 0xfd], 4), [1, -1, 28, -28]);               // 0C 2C 1F 3F
 });
 
 test("sources read only what is asked for", async () => {

@@ -487,15 +487,10 @@ class Tensor:
             if group >> (self.size % self.dtype.elements * self.dtype.bits):
                 raise _refusal("tail-bits", self._start() + at)
         elif self.dtype.name == "bool":
-            if self.dense:
-                data, at = self.unchecked(), self._start()
-                chunks = ((at + i, data[i:i + _CHUNK]) for i in range(0, len(data), _CHUNK))
-            else:
-                chunks = ((self._start(), c) for c in self._chunks())
-            for at, chunk in chunks:
-                bad = bytes(chunk).translate(None, b"\0\1")
-                if bad:
-                    raise _refusal("bool-value", at + bytes(chunk).index(bad[:1]) if self.dense else at)
+            buffer = self._file._buffers[self.buffer]
+            at = self._file._not_bool(buffer, self.offset, self.offset + self.extent)
+            if at is not None and (self.dense or any(bytes(c).translate(None, b"\0\1") for c in self._chunks())):
+                raise _refusal("bool-value", buffer.start + at)
 
     def _start(self) -> int:
         return self._file._buffers[self.buffer].start + self.offset
@@ -542,6 +537,7 @@ class Tensor:
 
 
 _CHUNK = 1 << 20
+_PAGE = 4096  # of what is remembered about bool bytes
 _PLAIN = 4096  # bytes up to which a strided tensor is not worth NumPy
 
 
@@ -798,26 +794,32 @@ def _resolve(b: bytes, pos: int, address: str) -> int:
     return pos
 
 
-def _leaves(b: bytes, pos: int, path: list[str]) -> Iterator[tuple[str, int]]:
-    """(address, tensor number) of each leaf, in preorder."""
+def _leaves(b: bytes, pos: int, node: Any = None) -> Iterator[tuple[Any, int]]:
+    """(node, tensor number) of each leaf, in preorder. A node is (node of the parent, token): paths share what they have in common,
+    so keeping all of them costs no more than a few times the index."""
     while b[pos] == _NAMED:
         pos += 5 + _U32(b, pos + 1)[0]
     tag = b[pos]
     if tag == _TENSOR:
-        yield "".join(path), _U32(b, pos + 1)[0]
+        yield node, _U32(b, pos + 1)[0]
     elif tag in (_LIST, _TUPLE, _DICT):
         count, pos = _U32(b, pos + 1)[0], pos + 9
         for i in range(count):
+            token: Union[int, bytes] = i
             if tag == _DICT:
                 end = _step_over(b, pos)
-                path.append("/" + _spell(b[pos:end]))
-                pos = end
-            else:
-                path.append(f"/{i}")
+                token, pos = b[pos:end], end
             if b[pos] >= _LIST:
-                yield from _leaves(b, pos, path)
-            path.pop()
+                yield from _leaves(b, pos, (node, token))
             pos = _step_over(b, pos)
+
+
+def _address(node: Any) -> str:
+    tokens = []
+    while node is not None:
+        node, token = node
+        tokens.append(str(token) if type(token) is int else _spell(token))
+    return "".join("/" + t for t in reversed(tokens))
 
 
 # §9.5: what the standard library has. The factories of a default_dict that are taken by name; nothing is imported or called
@@ -929,6 +931,7 @@ class CairnFile:
             raise c.fail("index-long")
         if met != len(self.tensors):
             raise c.fail("tensor-order")
+        self._bool_pages: dict[int, bytearray] = {}
         self._good = bytearray(self._buffers[-1].first_block + self._buffers[-1].blocks if self._buffers else 0)
 
     def _read_extensions(self, c: _Cursor) -> array:
@@ -1117,7 +1120,7 @@ class CairnFile:
 
     def leaves(self) -> Iterator[tuple[str, Tensor]]:
         """Address and tensor of each leaf of the root, in preorder."""
-        return ((address, self.tensors[i]) for address, i in _leaves(self._index, self._root_at, []))
+        return ((_address(node), self.tensors[i]) for node, i in _leaves(self._index, self._root_at))
 
     def fold(self, build: Build, address: str = "", *, metadata: bool = False) -> Any:
         """Builds something else than Python values, exact to the bit: calls build(kind, content) for each value after its parts.
@@ -1164,29 +1167,29 @@ class CairnFile:
             elif second != self._index:
                 yield _refusal("index-copy", self._last_index)
         yield from self._check_padding(data)  # 3
-        damaged = False
+        first_leaves: list[Any] = []
         for buffer in self._buffers:  # 4
-            cover = None
+            cover: list[tuple[int, Tensor]] = []
             for start in range(0, buffer.length, 1 << head.log2):
                 try:
                     self._check_blocks(buffer, start, start + 1)
                 except CairnError as e:
                     if buffer.kind == 0:
                         cover = cover or list(self._cover(buffer))
-                        t = _covering(cover, start)
-                        e.detail = f"block of {next(a for a, x in self.leaves() if x is t)!r}"
-                    damaged = True
+                        if not first_leaves:  # tensors are numbered by their first appearance
+                            for node, i in _leaves(self._index, self._root_at):
+                                if i == len(first_leaves):
+                                    first_leaves.append(node)
+                        t = cover[bisect.bisect_left(cover, (start + 1,)) - 1][1]
+                        e.detail = f"of {_address(first_leaves[t.number])!r}"
                     yield e
         for t in self.tensors:  # 5
             if t.buffer is not None and self._buffers[t.buffer].kind == 0 and (t.partial or t.dtype.name == "bool"):
                 try:
-                    if damaged:
-                        t.verify()
-                    else:
+                    if self._all_good(t):
                         t._check_elements()
                 except CairnError as e:
-                    if e.code != "block-crc":
-                        yield e
+                    yield e
         for t in self.tensors:  # 6
             if t.buffer is not None and self._buffers[t.buffer].kind != 0:
                 yield _refusal("buffer-kind", None, f"tensor {t.number}, kind {self._buffers[t.buffer].kind}")
@@ -1216,13 +1219,36 @@ class CairnFile:
     def _check_blocks(self, buffer: _Buffer, start: int, stop: int) -> None:
         """Checks the blocks that hold bytes start..stop of a buffer, if they have not been found good before."""
         log2, data = self._head.log2, self._view()
-        for i in range(start >> log2, (stop - 1 >> log2) + 1):
-            number = buffer.first_block + i
-            if not self._good[number]:
-                at = buffer.start + (i << log2)
-                if _crc32(data[at:min(at + (1 << log2), buffer.end)]) != _U32(self._index, self._crcs + 4 * number)[0]:
-                    raise _refusal("block-crc", at)
-                self._good[number] = 1
+        number, end = buffer.first_block + (start >> log2), buffer.first_block + (stop - 1 >> log2) + 1
+        while (number := self._good.find(0, number, end)) >= 0:
+            at = buffer.start + (number - buffer.first_block << log2)
+            if _crc32(data[at:min(at + (1 << log2), buffer.end)]) != _U32(self._index, self._crcs + 4 * number)[0]:
+                raise _refusal("block-crc", at)
+            self._good[number] = 1
+
+    def _all_good(self, t: Tensor) -> bool:
+        """Whether all blocks of a tensor have been found good."""
+        log2, first = self._head.log2, self._buffers[t.buffer].first_block
+        return all(self._good.find(0, first + (a >> log2), first + (b - 1 >> log2) + 1) < 0 for a, b in t._touched())
+
+    def _not_bool(self, buffer: _Buffer, start: int, stop: int) -> Optional[int]:
+        """Where the first byte above 1 stands in start..stop of a buffer. Remembers the pages without one, since many tensors may view
+        the same bytes (§17)."""
+        pages = self._bool_pages.setdefault(buffer.start, bytearray(-(-buffer.length // _PAGE)))
+        data = self._view()[buffer.start:buffer.end]
+        page, end = start // _PAGE, (stop - 1) // _PAGE + 1
+        while (page := pages.find(0, page, end)) >= 0:
+            whole = bytes(data[page * _PAGE:(page + 1) * _PAGE])
+            if not whole.translate(None, b"\0\1"):
+                pages[page] = 1
+            else:
+                at = max(start, page * _PAGE)
+                part = bytes(data[at:min(stop, (page + 1) * _PAGE)])
+                bad = part.translate(None, b"\0\1")
+                if bad:
+                    return at + part.index(bad[:1])
+            page += 1
+        return None
 
     # The file below.
 
@@ -1257,11 +1283,6 @@ class CairnFile:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-
-def _covering(cover: list[tuple[int, Tensor]], start: int) -> Tensor:
-    """The tensor of a chain that holds byte `start`."""
-    return cover[bisect.bisect_right([s for s, _ in cover], start) - 1][1]
 
 
 def open(path: Union[str, os.PathLike], *, max_index: Optional[int] = None, max_copy: Optional[int] = None) -> CairnFile:

@@ -227,7 +227,7 @@ class Made(unittest.TestCase):
                 if shape[k] > 1:
                     strides[k] = run + rng.randint(0, 2)
                     run += (shape[k] - 1) * strides[k]
-            data = rng.randbytes(run * width) if sys.version_info >= (3, 9) else os.urandom(run * width)
+            data = rng.randbytes(run * width)
             places = [0]
             for d, s in zip(shape, strides):
                 places = [p + i * s for p in places for i in range(d)]
@@ -274,6 +274,19 @@ class Made(unittest.TestCase):
         faults = list(f.faults())
         self.assertEqual([e.code for e in faults], ["block-crc"])
         self.assertIn("'/0'", str(faults[0]))
+
+    def test_bools_beside_bytes(self):
+        """Bool views of bytes that are not all bool, over several pages, dense and strided."""
+        data = bytearray(3 * 4096)
+        data[5000] = 2
+
+        def bools(*views):
+            tensors = [tensor(0, 0, 0, (len(data),))] + [tensor(1, 0, *v) for v in views]
+            return make([U8, BOOL], [bytes(data)], tensors, seq(*map(leaf, range(len(tensors)))))
+
+        loads(bools((0, (5000,)), (5001, (7000,)), (4999, (50, 1), (2, 0)), (4000, (3, 1000), (2000, 1)))).verify()
+        for view in ((0, (5001,)), (5000, (1,)), (0, (len(data),)), (4998, (50,), (2,)), (4000, (3, 1001), (2000, 1))):
+            self.assertEqual(self.refuses("bool-value", bools((0, (5000,)), view), "V").offset % 64, 5000 % 64)
 
     def test_budgets(self):
         data = rich()

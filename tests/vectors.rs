@@ -1,0 +1,255 @@
+//! The conformance vectors in `vectors/`: they are what the catalogue makes, the manifest tells the truth about them,
+//! and the library agrees with every line of it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/judge.rs"]
+mod judge;
+mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cairnfile::{Cairn, Class, Code, Error, Level, OpenOptions};
+use serde_json::Value as Json;
+
+/// Written by hand.
+const BY_HAND: [&str; 3] = ["README.md", "LICENSE", "manifest.schema.json"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
+}
+
+fn json(name: &str) -> Json {
+    serde_json::from_slice(&fs::read(root().join(name)).unwrap()).unwrap()
+}
+
+fn entries() -> Vec<Json> {
+    let Json::Array(entries) = json("manifest.json")["vectors"].take() else { panic!("`vectors` is no array") };
+    assert!(!entries.is_empty());
+    entries
+}
+
+fn text<'a>(entry: &'a Json, key: &str) -> &'a str {
+    entry[key].as_str().unwrap_or_else(|| panic!("{key} of {entry} is no text"))
+}
+
+fn file(entry: &Json) -> Vec<u8> {
+    fs::read(root().join(text(entry, "file"))).unwrap()
+}
+
+fn keys(object: &Json) -> BTreeSet<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// Every file below `vectors/` with its length.
+fn walk(folder: &Path, files: &mut BTreeMap<String, u64>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            walk(&entry.path(), files);
+        } else {
+            let path = entry.path().strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
+            files.insert(path, entry.metadata().unwrap().len());
+        }
+    }
+}
+
+fn tree() -> BTreeMap<String, u64> {
+    let mut files = BTreeMap::new();
+    walk(&root(), &mut files);
+    files
+}
+
+#[test]
+fn the_tree_is_what_the_catalogue_makes() {
+    let vectors = vectors::vectors();
+    let mut wrong = Vec::new();
+    for (path, made) in vectors::files(&vectors) {
+        if fs::read(root().join(&path)).ok().as_ref() != Some(&made) {
+            wrong.push(path);
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new(), "run scripts/vectors");
+}
+
+#[test]
+fn no_orphans_and_below_a_megabyte() {
+    let mut known: BTreeSet<String> = BY_HAND.into_iter().chain(["manifest.json"]).map(str::to_owned).collect();
+    for entry in entries() {
+        let stem = text(&entry, "file").strip_suffix(".cairn").unwrap();
+        assert_eq!(stem, format!("v1/{}/{}", text(&entry, "expect"), text(&entry, "id")));
+        known.extend([format!("{stem}.cairn"), format!("{stem}.dump")]);
+        known.extend(entry["decoded"].as_str().map(str::to_owned));
+    }
+    let tree = tree();
+    assert_eq!(tree.keys().filter(|path| !known.contains(*path)).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(BY_HAND.iter().find(|path| !tree.contains_key(**path)), None);
+    assert!(tree.values().sum::<u64>() < 1_000_000);
+}
+
+#[test]
+fn keys_are_those_of_the_schema() {
+    let (manifest, schema) = (json("manifest.json"), json("manifest.schema.json"));
+    assert_eq!(keys(&manifest), keys(&schema["properties"]));
+    let definitions = &schema["$defs"];
+    for entry in entries() {
+        assert_eq!(keys(&entry), keys(&definitions["vector"]["properties"]), "{entry}");
+        for run in entry["change"].as_array().into_iter().flatten() {
+            assert_eq!(keys(run), keys(&definitions["run"]["properties"]));
+        }
+        let outcomes = [&entry["open"], &entry["verify"]].into_iter().chain(entry["tensors"].as_array().into_iter().flatten());
+        for outcome in outcomes.filter(|outcome| !outcome.is_string()) {
+            assert_eq!(keys(outcome), keys(&definitions["outcome"]["anyOf"][1]["properties"]));
+        }
+    }
+    for (name, definition) in definitions.as_object().unwrap() {
+        let object = if name == "outcome" { &definition["anyOf"][1] } else { definition };
+        let required: BTreeSet<_> = object["required"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+        assert_eq!(required, keys(&object["properties"]), "{name}");
+        assert_eq!(object["additionalProperties"], false, "{name}");
+    }
+}
+
+fn outcome(error: Option<&Error>) -> String {
+    error.map_or("accept".to_owned(), |error| format!("{}/{}", error.class(), error.code()))
+}
+
+fn stated(outcome: &Json) -> String {
+    outcome.as_str().map_or_else(|| format!("{}/{}", text(outcome, "class"), text(outcome, "code")), str::to_owned)
+}
+
+#[test]
+fn the_library_agrees() {
+    let mut wrong = Vec::new();
+    for entry in entries() {
+        let bytes = file(&entry);
+        let id = text(&entry, "id");
+        assert_eq!(entry["size"], bytes.len());
+        assert_eq!(text(&entry, "sha256"), judge::sha256(&bytes), "{id}");
+        let opened = OpenOptions::new().check_trailer(false).from_bytes(&bytes);
+        let mut check = |what: &str, found: String, expected: String| {
+            if found != expected {
+                wrong.push(format!("{id}: {what} is {found} instead of {expected}"));
+            }
+        };
+        check("open", outcome(opened.as_ref().err()), stated(&entry["open"]));
+        let Ok(cairn) = opened else {
+            assert_eq!(entry["open"], entry["verify"], "{id}");
+            continue;
+        };
+        let (answer, _) = judge::judge(&bytes);
+        check("verify", stated(&answer["verify"]), stated(&entry["verify"]));
+        for (number, tensor) in cairn.tensors().enumerate() {
+            let expected = if entry["tensors"].is_null() { "accept".to_owned() } else { stated(&entry["tensors"][number]) };
+            check(&format!("tensor {number}"), outcome(tensor.read().err().as_ref()), expected);
+        }
+        if let Some(decoded) = entry["decoded"].as_str() {
+            check("the answer", answer.to_string() + "\n", fs::read_to_string(root().join(decoded)).unwrap());
+        }
+        let verdict = match &entry["verify"]["class"] {
+            Json::Null => "accept",
+            class if class == "unsupported" => "unsupported",
+            _ => "reject",
+        };
+        assert_eq!(text(&entry, "expect"), verdict, "{id}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn canonical_ones_are_made_again() {
+    let mut made = 0;
+    for entry in entries().iter().filter(|entry| entry["canonical"] == true) {
+        let bytes = file(entry);
+        let cairn = Cairn::from_bytes(&bytes).unwrap();
+        assert!(support::rewrite(&cairn).unwrap() == bytes, "{}", text(entry, "id"));
+        made += 1;
+    }
+    assert!(made >= 40, "only {made}");
+}
+
+#[test]
+fn changes_make_twins_into_vectors() {
+    let all = entries();
+    let mut made = 0;
+    for entry in &all {
+        let (Some(twin), Some(runs)) = (entry["twin"].as_str(), entry["change"].as_array()) else { continue };
+        let twin = all.iter().find(|other| other["id"] == twin).unwrap();
+        assert_eq!(twin["expect"], "accept");
+        let mut bytes = file(twin);
+        for run in runs {
+            let at = usize::try_from(run["offset"].as_u64().unwrap()).unwrap();
+            let (was, is) = (unhex(text(run, "was")), unhex(text(run, "is")));
+            assert_eq!(bytes[at..at + was.len()], was);
+            bytes[at..at + is.len()].copy_from_slice(&is);
+        }
+        assert!(bytes == file(entry), "{}", text(entry, "id"));
+        made += 1;
+    }
+    assert!(made >= 100, "only {made}");
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn every_code_about_files_is_hit_and_enough_vectors_are_there() {
+    let all = entries();
+    let hit: BTreeSet<String> = all.iter().flat_map(|e| [stated(&e["open"]), stated(&e["verify"])]).collect();
+    let about_files = Code::ALL.iter().filter(|code| code.level() != Level::Call);
+    let missing: Vec<_> = about_files.map(|code| format!("{}/{code}", code.class())).filter(|name| !hit.contains(name)).collect();
+    assert_eq!(missing, Vec::<String>::new());
+    let count = |expect: &str| all.iter().filter(|entry| entry["expect"] == expect).count();
+    assert!(count("accept") >= 40 && count("reject") >= 100 && count("unsupported") >= 8);
+    for number in (1..=26).filter(|number| *number != 23) {
+        let beginning = format!("incident-{number:02}-");
+        assert!(all.iter().any(|entry| text(entry, "id").starts_with(&beginning)), "{beginning}");
+    }
+    assert!(all.iter().all(|entry| entry["verify"]["class"] != Class::Io.name()));
+}
+
+/// Each bound as (its last legal value, the first illegal one); a name may hold the value in between too.
+#[test]
+fn every_bound_has_both_sides() {
+    let all = entries();
+    let verdict = |id: &str| {
+        let entry = all.iter().find(|entry| entry["id"] == id).unwrap_or_else(|| panic!("there is no {id}"));
+        stated(&entry["verify"])
+    };
+    for (at, above, code) in [
+        ("file-length-192", "file-length-191", "malformed/file-length"),
+        ("file-length-2-63-minus-1", "file-length-2-63", "malformed/file-length"),
+        ("block-size-2-12", "block-size-2-11", "malformed/block-size"),
+        ("block-size-2-22", "block-size-2-23", "malformed/block-size"),
+        ("smallest-planned", "index-length-25", "malformed/index-length"),
+        ("index-length-limit", "index-limit", "limit/index-limit"),
+        ("index-length-at", "index-length-above", "malformed/index-length"),
+        ("buffer-end-at", "buffer-end-above", "malformed/buffer-length"),
+        ("rank-64", "rank-65", "limit/tensor-rank"),
+        ("dtype-bytes-65535-empty", "dtype-bytes-65536-empty", "malformed/dtype-geometry"),
+        ("named-longest", "named-name-256", "malformed/named-name"),
+        ("named-shortest", "named-name-empty", "malformed/named-name"),
+        ("dtype-name-shortest", "dtype-name-empty", "malformed/dtype-name"),
+        ("depth-128-lists", "depth-129-lists", "limit/depth-limit"),
+        ("metadata-depth-128", "metadata-depth-129", "limit/depth-limit"),
+        ("path-4096-streamed", "path-4097-int-streamed", "limit/path-limit"),
+        ("bytes-claims-65536", "bytes-claims-65537", "limit/bytes-limit"),
+        ("bigint-claims-8192", "bigint-claims-8193", "limit/bigint-limit"),
+        ("bigint-smallest", "bigint-9-i64-max", "malformed/value-bigint"),
+        ("named-bytes", "bytes-65536-opaque", "invalid/named-bytes"),
+        ("tensor-size-u8-at", "tensor-size-u8-above", "limit/tensor-size"),
+        ("tensor-size-f64-at", "tensor-size-f64-above", "limit/tensor-size"),
+        ("tensor-size-c128-at", "tensor-size-c128-above", "limit/tensor-size"),
+        ("tensor-size-u1-at", "tensor-size-u1-above", "limit/tensor-size"),
+        ("tensor-size-strided-at", "tensor-size-strided", "limit/tensor-size"),
+        ("tensor-extent-stride-huge", "strides-reach-2-63-minus-1", "invalid/tensor-strides"),
+        ("buffer-65535", "buffer-length-0", "malformed/buffer-length"),
+        ("buffer-65536", "buffer-length-2-63", "malformed/buffer-length"),
+    ] {
+        assert_eq!(verdict(above), code, "{above}");
+        assert_ne!(verdict(at), code, "{at}");
+    }
+}
