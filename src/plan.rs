@@ -378,7 +378,6 @@ impl<'v> Tables<'v> {
             };
             tables.entries.push((dtype_number, buffer, offset));
         }
-        tables.check_stream(stream)?;
         tables.fill(collector, groups)?;
         Ok(tables)
     }
@@ -398,15 +397,6 @@ impl<'v> Tables<'v> {
             self.buffers.push(group);
         }
         Ok(buffer_of)
-    }
-
-    fn check_stream(&self, stream: Option<&[(u64, u64)]>) -> Result<()> {
-        match stream {
-            Some(written) if !written.is_empty() && self.buffers.len() != written.len() => {
-                Err(Error::new(Code::Unrepresentable, "the root has a tensor that was not streamed: append it first"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Finds the bytes of each buffer.

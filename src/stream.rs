@@ -8,7 +8,6 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::header::Header;
 use crate::layout;
-use crate::limits::HEADER_LEN;
 use crate::options::WriteOptions;
 use crate::plan::Plan;
 use crate::tensor::{Storage, Tensor};
@@ -37,8 +36,6 @@ pub struct StreamWriter<W: Write> {
     crcs: BlockCrcs,
     /// Address space and length of each buffer, in the order of the file.
     buffers: Vec<(u64, u64)>,
-    /// Keeps the address spaces apart for as long as handles may exist.
-    storages: Vec<Storage<'static>>,
 }
 
 impl<W: Write> StreamWriter<W> {
@@ -51,7 +48,7 @@ impl<W: Write> StreamWriter<W> {
         Plan::streamed(&Value::Null, options)?;
         let mut sink = Forward { writer, at: 0 };
         sink.write_at(0, &Header::streamed(options.block_log2).encode())?;
-        Ok(Self { sink, options: options.clone(), crcs: BlockCrcs::new(options.block_log2), buffers: Vec::new(), storages: Vec::new() })
+        Ok(Self { sink, options: options.clone(), crcs: BlockCrcs::new(options.block_log2), buffers: Vec::new() })
     }
 
     /// Writes a buffer of exactly `len` bytes and returns it as a storage, of which tensors for the root can be
@@ -80,7 +77,6 @@ impl<W: Write> StreamWriter<W> {
         self.crcs.end_buffer();
         let storage = Storage::reserved(len);
         self.buffers.push((storage.address().0, len));
-        self.storages.push(storage.clone());
         Ok(storage)
     }
 
@@ -113,18 +109,24 @@ impl<W: Write> StreamWriter<W> {
         Tensor::new(dtype, shape, storage)
     }
 
-    /// Writes the index with `root`, whose tensors are those that were appended and views of them, and the trailer.
+    /// Writes what `root` has and was not appended (tensors with bytes, bytes above 64 KiB), the index and the trailer.
     /// Returns the writer, flushed.
     ///
     /// # Errors
     /// `view-cover` if an appended buffer is not covered by tensors of the root; `unrepresentable` if the root has a
-    /// tensor that was not appended; `io`.
+    /// reserved tensor that was not appended; `io`.
     pub fn finish(mut self, root: &Value<'_>) -> Result<W> {
         let mut plan = Plan::with_order(root, &self.options, Some(&self.buffers))?;
-        if self.buffers.len() != plan.buffers.len() {
-            return Err(Error::new(Code::Unrepresentable, "the root has a tensor that was not appended"));
+        for buffer in &plan.buffers[self.buffers.len()..] {
+            let mut at = buffer.start;
+            buffer.each_slice(|bytes| {
+                self.crcs.feed(bytes);
+                self.sink.write_at(at, bytes)?;
+                at += from_usize(bytes.len());
+                Ok(())
+            })?;
+            self.crcs.end_buffer();
         }
-        debug_assert!(self.buffers.is_empty() || self.sink.at > HEADER_LEN);
         plan.seal(&self.crcs.into_inner());
         self.sink.write_at(plan.regions.last_index, &plan.index)?;
         self.sink.write_at(plan.regions.trailer, &plan.ends().1)?;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::bytes::{from_usize, to_usize};
 use crate::dtype::{DType, GroupClass};
@@ -44,8 +45,11 @@ pub struct Storage<'a>(Repr<'a>);
 enum Repr<'a> {
     Borrowed(&'a [u8]),
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync + 'a>),
-    /// Bytes that do not exist yet; the pointer is their identity.
-    Reserved(Arc<u64>),
+    /// Bytes that do not exist yet, and the number that no other reserved storage of this process has.
+    Reserved {
+        number: u64,
+        len: u64,
+    },
 }
 
 impl<'a> Storage<'a> {
@@ -61,13 +65,14 @@ impl<'a> Storage<'a> {
 
     /// `len` bytes that will be produced in the file itself, see [`crate::Plan`].
     pub fn reserved(len: u64) -> Self {
-        Self(Repr::Reserved(Arc::new(len)))
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(Repr::Reserved { number: NEXT.fetch_add(1, Ordering::Relaxed), len })
     }
 
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         match &self.0 {
-            Repr::Reserved(len) => **len,
+            Repr::Reserved { len, .. } => *len,
             _ => from_usize(self.bytes().map_or(0, <[u8]>::len)),
         }
     }
@@ -82,14 +87,14 @@ impl<'a> Storage<'a> {
         match &self.0 {
             Repr::Borrowed(bytes) => Some(bytes),
             Repr::Shared(owner) => Some((**owner).as_ref()),
-            Repr::Reserved(_) => None,
+            Repr::Reserved { .. } => None,
         }
     }
 
     /// The address space and the address of the first byte: storages overlap when these do.
     pub(crate) fn address(&self) -> (u64, u64) {
         match &self.0 {
-            Repr::Reserved(identity) => (from_usize(Arc::as_ptr(identity).addr()), 0),
+            Repr::Reserved { number, .. } => (*number, 0),
             _ => (0, self.bytes().map_or(0, |bytes| from_usize(bytes.as_ptr().addr()))),
         }
     }
@@ -100,7 +105,7 @@ impl fmt::Debug for Storage<'_> {
         let kind = match &self.0 {
             Repr::Borrowed(_) => "borrowed",
             Repr::Shared(_) => "shared",
-            Repr::Reserved(_) => "reserved",
+            Repr::Reserved { .. } => "reserved",
         };
         write!(f, "{kind} storage of {} bytes", self.len())
     }

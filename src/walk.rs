@@ -126,6 +126,9 @@ impl<'a> Walk<'a> {
                 format!("the keys along a path take {path} bytes, the most is {MAX_PATH_LEN}"),
             ));
         };
+        if key.tag == STR {
+            value::check_text(key.bytes, input.offset + 5).or_else(refuse)?;
+        }
         let at = self.at(input);
         self.keys.add(self.index, key, at).or_else(|at| self.equal_keys(at))?;
         Ok((rest, path))

@@ -114,7 +114,7 @@ proptest! {
         prop_assert!(loaded == value);
         let planned = cairnfile::to_bytes(&value, &options).unwrap();
         prop_assert!(cairnfile::to_bytes(&loaded, &options).unwrap() == planned, "sharing");
-        // A StreamWriter has no way to append bytes above 64 KiB; stream_to has.
+        // A StreamWriter writes bytes above 64 KiB when it finishes, so their buffers come last; stream_to takes all in turn.
         if !has_long_bytes(&value) {
             prop_assert!(support::rewrite(&cairn).unwrap() == stream, "by StreamWriter");
         }

@@ -200,11 +200,12 @@ fn a_stream_refuses_what_it_cannot_finish() {
     let mut unused = stream();
     unused.append(foreign.as_tensor().unwrap()).unwrap();
     assert_eq!(code(unused.finish(&Value::Null)), Code::ViewCover);
-    // A tensor that was not appended, alone and beside one that was.
-    assert_eq!(code(stream().finish(&foreign)), Code::Unrepresentable);
+    // A tensor without bytes that was not appended, alone and beside one that was.
+    let reserved = Value::from(Tensor::reserved(DType::U8, &[10]).unwrap());
+    assert_eq!(code(stream().finish(&reserved)), Code::Unrepresentable);
     let mut beside = stream();
     let appended = beside.append(foreign.as_tensor().unwrap()).unwrap();
-    assert_eq!(code(beside.finish(&Value::List(vec![appended.into(), foreign.clone()]))), Code::Unrepresentable);
+    assert_eq!(code(beside.finish(&Value::List(vec![appended.into(), reserved]))), Code::Unrepresentable);
     // Chunks that do not add up, and no bytes at all.
     assert_eq!(stream().append_storage(10, [[0u8; 4], [0; 4]]).unwrap_err().code(), Code::BufferLength);
     assert_eq!(stream().append_storage(7, [[0u8; 4], [0; 4]]).unwrap_err().code(), Code::BufferLength);
@@ -452,4 +453,22 @@ mod unix {
         assert_eq!(names(directory.path()), ["a.cairn"]);
         assert_eq!(cairnfile::load(&path).unwrap().as_tensor().unwrap().as_slice::<u8>().unwrap(), [1; 100]);
     }
+}
+
+/// What a stream was not given before it ends, it takes from the root: tensors with bytes and long bytes.
+#[test]
+fn a_stream_takes_the_rest_from_the_root() {
+    use cairnfile::{Cairn, StreamWriter, Tensor, Value, WriteOptions};
+    let mut stream = StreamWriter::new(Vec::new(), &WriteOptions::new()).unwrap();
+    let early = stream.append(&Tensor::from_vec(&[3], vec![1u8, 2, 3]).unwrap()).unwrap();
+    let late = Value::from(Tensor::from_vec(&[2], vec![0.5f32, 1.5]).unwrap());
+    let long = Value::from(vec![7u8; 70_000]);
+    let root = Value::List(vec![long.clone(), late.clone(), early.into(), late.clone()]);
+    let bytes = stream.finish(&root).unwrap();
+    let cairn = Cairn::from_bytes(&bytes).unwrap();
+    assert!(cairn.verify(&|_| {}).unwrap().is_intact());
+    let Value::List(items) = cairn.load().unwrap() else { panic!("a list was written") };
+    assert_eq!((&items[0], &items[1], &items[3]), (&long, &late, &late));
+    assert_eq!(items[2].as_tensor().unwrap().as_slice::<u8>().unwrap(), [1, 2, 3]);
+    assert_eq!(cairn.tensor("/1").unwrap().number(), cairn.tensor("/3").unwrap().number());
 }

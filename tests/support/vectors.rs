@@ -191,11 +191,15 @@ fn has_extensions(file: &[u8]) -> bool {
 /// else one that it is the beginning of, or that is its beginning.
 fn find_twin<'c>(case: &Case, twins: &[&'c Case]) -> Option<&'c Case> {
     let near = |twin: &&&Case| {
-        twin.bytes.len() == case.bytes.len() && weight(&twin.bytes, &case.bytes) <= TWIN_BYTES && runs(&twin.bytes, &case.bytes).len() <= TWIN_RUNS
+        twin.bytes.len() == case.bytes.len()
+            && weight(&twin.bytes, &case.bytes) <= TWIN_BYTES
+            && runs(&twin.bytes, &case.bytes).len() <= TWIN_RUNS
     };
     let nearest = twins.iter().filter(near).min_by_key(|twin| (weight(&twin.bytes, &case.bytes), differing(&twin.bytes, &case.bytes)));
     let joined = |twin: &&&Case| {
-        (case.bytes.len() >= 8 && twin.bytes.starts_with(&case.bytes)) || case.bytes.starts_with(&twin.bytes) || case.bytes.ends_with(&twin.bytes)
+        (case.bytes.len() >= 8 && twin.bytes.starts_with(&case.bytes))
+            || case.bytes.starts_with(&twin.bytes)
+            || case.bytes.ends_with(&twin.bytes)
     };
     nearest.or_else(|| twins.iter().filter(joined).min_by_key(|twin| twin.bytes.len().abs_diff(case.bytes.len()))).copied()
 }
@@ -226,9 +230,7 @@ fn runs(a: &[u8], b: &[u8]) -> Vec<std::ops::Range<usize>> {
 }
 
 fn change(twin: &[u8], file: &[u8]) -> Option<Json> {
-    let run = |range: std::ops::Range<usize>| {
-        json!({ "offset": range.start, "was": hex(&twin[range.clone()]), "is": hex(&file[range]) })
-    };
+    let run = |range: std::ops::Range<usize>| json!({ "offset": range.start, "was": hex(&twin[range.clone()]), "is": hex(&file[range]) });
     (twin.len() == file.len()).then(|| runs(twin, file).into_iter().map(run).collect())
 }
 

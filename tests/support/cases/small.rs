@@ -19,18 +19,10 @@ pub(super) fn accept(cases: &mut Cases) {
         &tensors_of(vec![RawDtype::scalar("my.type", 1)], &[4], &[RawTensor::new(0, 0, 0, &[4])]),
         "A dtype of private form.",
     );
-    cases.accept(
-        "view-transposed",
-        &beside(64, RawTensor::new(0, 0, 0, &[2, 3]).strided(&[1, 2])),
-        "A column-major view.",
-    );
+    cases.accept("view-transposed", &beside(64, RawTensor::new(0, 0, 0, &[2, 3]).strided(&[1, 2])), "A column-major view.");
     cases.accept("view-every-second", &beside(64, RawTensor::new(0, 0, 0, &[3]).strided(&[2])), "A view of every second byte.");
     cases.accept("block-rows-one", &tensors(&["q4_0"], &[18], &[RawTensor::new(0, 0, 0, &[1, 32])]), "One group of a block dtype.");
-    cases.accept(
-        "keys-three",
-        &root(dict(&[(str_("a"), int(1)), (str_("between"), null()), (str_("b"), int(2))])),
-        "Three keys.",
-    );
+    cases.accept("keys-three", &root(dict(&[(str_("a"), int(1)), (str_("between"), null()), (str_("b"), int(2))])), "Three keys.");
     cases.accept("key-ints", &root(dict(&[(int(-1), int(1)), (str_("between"), null()), (int(-2), int(2))])), "Int keys.");
     cases.accept(
         "buffer-auxiliary-four",
