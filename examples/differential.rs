@@ -141,14 +141,12 @@ impl<'r> Maker<'r> {
             self.reorder_buffers();
         }
         self.renumber_dtypes();
-        let mut left = 0;
         self.file.metadata = self.dict(2, true, &mut Leaves { next: 0, count: 0, bytes: vec![] });
         let count = self.file.tensors.len() as u32;
         let bytes = (0..count).filter(|n| self.is_long_bytes(*n)).collect();
         let mut leaves = Leaves { next: 0, count, bytes };
         let tree = self.value(0, &mut leaves);
-        left += count - leaves.next;
-        self.file.root = if left == 0 {
+        self.file.root = if leaves.next == count {
             tree
         } else {
             let rest: Vec<_> = (leaves.next..count).map(|n| leaves.encode(n)).collect();
@@ -461,7 +459,8 @@ impl<'r> Maker<'r> {
 
     fn dict(&mut self, depth: u64, only_str: bool, leaves: &mut Leaves) -> Vec<u8> {
         let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        for _ in 0..self.rng.below(if self.rng.one_in(10) { 30 } else { 5 }) {
+        let most = if self.rng.one_in(10) { 30 } else { 5 };
+        for _ in 0..self.rng.below(most) {
             let key = match self.rng.below(4) {
                 0 if !only_str => int(self.rng.below(5) as i64 - 2),
                 1 if !only_str => bytes(self.text().as_bytes()),
@@ -637,6 +636,9 @@ fn spoil_table(file: &mut RawFile, rng: &mut Rng) {
 fn spoil_tree(file: &mut RawFile, rng: &mut Rng) {
     let in_metadata = rng.one_in(3);
     let tree = if in_metadata { &mut file.metadata } else { &mut file.root };
+    if tree.is_empty() {
+        return;
+    }
     let at = rng.below(tree.len() as u64) as usize;
     match rng.below(6) {
         0 => tree[at] = rng.below(18) as u8,
@@ -651,7 +653,7 @@ fn spoil_tree(file: &mut RawFile, rng: &mut Rng) {
                 2 => counted(0x05, rng.odd() as u32, &rng.bytes(9)),
                 3 => str_raw(&rng.bytes(3)),
                 4 => container(LIST + rng.below(3) as u8, rng.odd() as u32, rng.odd() as u32, &null()),
-                5 => named_raw(rng.pick(&[&b"A"[..], b"", b"a b.c", b"bytes", b"a.\x80"]), &null()),
+                5 => named_raw(rng.pick::<&[u8]>(&[b"A", b"", b"a b.c", b"bytes", b"a.\x80"]), &null()),
                 6 => dict(&[(str_("k"), null()), (str_("k"), null())]),
                 7 => (0..120 + rng.below(12)).fold(null(), |value, _| list(&[value])),
                 _ => dict(&[(str_(&"k".repeat(4090 + rng.below(10) as usize)), null())]),

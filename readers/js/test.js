@@ -1,5 +1,6 @@
 // node --test. Runs over the vectors of the repository where they are, and over files made here by hand from SPEC.md.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -287,6 +288,12 @@ test("sources read only what is asked for", async () => {
   await f.verify((done, total) => seen.push(done / total));
   assert.equal(seen.at(-1), 1);
   await assert.rejects(f.verify(null, { signal: AbortSignal.abort() }), (e) => e.name === "AbortError");
+});
+
+test("the inspector as one file", () => {
+  const page = execFileSync(process.execPath, [fileURLToPath(new URL("standalone.js", import.meta.url))], { encoding: "utf8" });
+  const [, code] = /<script type="module">\n(.*?)<\/script>/s.exec(page);
+  assert.ok(code.includes("globalThis.cairnModule = {") && code.includes("openCairn") && !/^export /m.test(code));
 });
 
 test("files and HTTP", async () => {
