@@ -190,7 +190,8 @@ impl<'r> Maker<'r> {
                 Kind { name: format!("my.p{elements}x{bytes}"), class: PACKED, elements, bytes }
             }
             _ => {
-                let name = *self.rng.pick(&["bool", "u8", "f32", "f32", "f64", "c128", "i4", "u1", "i2", "f6_e2m3fn", "q8_0", "q4_k", "bf16"]);
+                let name =
+                    *self.rng.pick(&["bool", "u8", "f32", "f32", "f64", "c128", "i4", "u1", "i2", "f6_e2m3fn", "q8_0", "q4_k", "bf16"]);
                 of(DTYPES.iter().find(|d| d.0 == name).unwrap())
             }
         }
@@ -222,7 +223,10 @@ impl<'r> Maker<'r> {
 
     /// Adds a tensor unless an equal one is there.
     fn add(&mut self, tensor: RawTensor) {
-        let same = |t: &RawTensor| (t.dtype, t.buffer, t.offset, &t.dims, &t.strides) == (tensor.dtype, tensor.buffer, tensor.offset, &tensor.dims, &tensor.strides);
+        let same = |t: &RawTensor| {
+            (t.dtype, t.buffer, t.offset, &t.dims, &t.strides)
+                == (tensor.dtype, tensor.buffer, tensor.offset, &tensor.dims, &tensor.strides)
+        };
         if !self.file.tensors.iter().any(same) {
             self.file.tensors.push(tensor);
         }
@@ -454,7 +458,9 @@ impl<'r> Maker<'r> {
     }
 
     fn text(&mut self) -> String {
-        (0..self.rng.below(6)).map(|_| *self.rng.pick(&['a', 'b', '/', '~', '\0', 'é', '\u{301}', '日', '🪨', '\u{10FFFF}', '\u{7F}', '1'])).collect()
+        (0..self.rng.below(6))
+            .map(|_| *self.rng.pick(&['a', 'b', '/', '~', '\0', 'é', '\u{301}', '日', '🪨', '\u{10FFFF}', '\u{7F}', '1']))
+            .collect()
     }
 
     fn dict(&mut self, depth: u64, only_str: bool, leaves: &mut Leaves) -> Vec<u8> {
@@ -550,7 +556,10 @@ fn spoil_dtype(file: &mut RawFile, rng: &mut Rng) {
         1 => dtype.class = rng.below(4) as u8,
         2 => dtype.elements = rng.odd() as u32,
         3 => dtype.bytes = rng.odd() as u32,
-        4 => dtype.name = rng.pick(&[&b""[..], b"u8", b"f32", b"A", b"a.b", b"my type", b"x_9", b".", b"\xC3\xA9.", b"a\x7F.", b"bool"]).to_vec(),
+        4 => {
+            dtype.name =
+                rng.pick(&[&b""[..], b"u8", b"f32", b"A", b"a.b", b"my type", b"x_9", b".", b"\xC3\xA9.", b"a\x7F.", b"bool"]).to_vec()
+        }
         5 => drop(file.dtypes.remove(number)),
         _ => {
             let copy = file.dtypes[number].clone();
