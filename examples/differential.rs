@@ -15,7 +15,10 @@ use support::raw::*;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, seed, first, count] = arguments.as_slice() else { panic!("usage: differential FOLDER SEED FIRST COUNT") };
+    let [folder, seed, first, count] = arguments.as_slice() else {
+        eprintln!("usage: differential FOLDER SEED FIRST COUNT");
+        std::process::exit(2);
+    };
     let [seed, first, count] = [seed, first, count].map(|number| number.parse::<u64>().expect("a number"));
     for number in first..first + count {
         let (kind, bytes) = case(seed, number);
@@ -318,7 +321,7 @@ impl<'r> Maker<'r> {
         let shape = self.shape(&kind);
         let length = kind.length(&shape);
         let count: u64 = shape.iter().product();
-        let partial = kind.class == PACKED && count % kind.elements != 0;
+        let partial = kind.class == PACKED && !count.is_multiple_of(kind.elements);
         let buffer = self.file.buffers.len() as u32;
         let mut data = self.data(&kind, length, true);
         if partial {
