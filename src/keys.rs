@@ -172,17 +172,23 @@ impl KeyTables {
             self.tables = self.words.len();
             return Ok(());
         }
-        let mut end = self.stack;
-        for start in self.open.iter().rev() {
-            if let Some(at) = duplicate(&mut self.words[*start..end], index) {
-                return Err(at);
-            }
-            end = *start;
+        if let Some(at) = self.first_duplicate(index) {
+            return Err(at);
         }
         let more = self.words.len();
         self.words.splice(self.tables..self.tables, std::iter::repeat_n(0, more));
         self.tables += more;
         Ok(())
+    }
+
+    /// The first key that equals an earlier one of its dict, in the dicts that are being walked. Whatever stands behind
+    /// a key of an outer dict stands behind those of the inner ones too, so the outermost dict comes first.
+    #[cold]
+    pub(crate) fn first_duplicate(&mut self, index: &[u8]) -> Option<u32> {
+        let ends = self.open.iter().skip(1).copied().chain([self.stack]);
+        let ranges = self.open.iter().copied().zip(ends);
+        let words = &mut self.words;
+        ranges.into_iter().find_map(|(start, end)| duplicate(&mut words[start..end], index))
     }
 
     /// Ends the dict at `at`, which has `own` bytes but for the insides of its values; keeps its table if that is

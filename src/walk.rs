@@ -24,10 +24,10 @@ pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &dyn Tensors) -> Res
     let base = input.offset - crate::bytes::from_usize(index.len() - input.bytes.len());
     let mut walk = Walk { index, base, tensors, keys, next_tensor: 0, long_bytes: Vec::new(), in_metadata: true };
     let metadata = walk.at(input);
-    let (rest, ()) = finish(walk.metadata(input))?;
+    let (rest, ()) = finish(walk.metadata(input)).map_err(|e| walk.earlier(e))?;
     walk.in_metadata = false;
     let root = walk.at(rest);
-    let (rest, ()) = finish(walk.value(rest, 1, 0))?;
+    let (rest, ()) = finish(walk.value(rest, 1, 0)).map_err(|e| walk.earlier(e))?;
     if !rest.bytes.is_empty() {
         let detail = format!("{} bytes follow the root value in the index", rest.bytes.len());
         return Err(Error::at(Code::IndexLong, rest.offset, detail));
@@ -59,9 +59,9 @@ impl<'a> Walk<'a> {
     }
 
     fn metadata(&mut self, input: Input<'a>) -> Parsed<'a, ()> {
-        match value::head(input)?.1 {
-            Head::Dict(_) => self.value(input, 1, 0),
-            _ => refuse(Error::at(Code::Metadata, input.offset, "the metadata is not a dict")),
+        match input.bytes.first() {
+            Some(&value::DICT) | None => self.value(input, 1, 0),
+            Some(_) => refuse(Error::at(Code::Metadata, input.offset, "the metadata is not a dict")),
         }
     }
 
@@ -107,9 +107,19 @@ impl<'a> Walk<'a> {
         Ok((after, ()))
     }
 
+    /// `error`, or the equal keys in front of it: keys are compared when their dict ends, which it then did not.
+    #[cold]
+    fn earlier(&mut self, error: Error) -> Error {
+        self.keys.first_duplicate(self.index).map_or(error, |at| self.equal_key(at))
+    }
+
+    #[cold]
+    fn equal_key(&self, at: u32) -> Error {
+        Error::at(Code::KeyDuplicate, self.base + u64::from(at), "a dict has two equal keys; this is the second")
+    }
+
     fn equal_keys<T>(&self, at: u32) -> std::result::Result<T, nom::Err<Error>> {
-        let detail = "a dict has two equal keys; this is the second";
-        refuse(Error::at(Code::KeyDuplicate, self.base + u64::from(at), detail))
+        refuse(self.equal_key(at))
     }
 
     /// One key: remembers it and returns the key bytes of the path including it.
