@@ -124,10 +124,11 @@ impl<'a> Walk<'a> {
 
     /// One key: remembers it and returns the key bytes of the path including it.
     fn key(&mut self, input: Input<'a>, depth: u32, path: u32) -> Parsed<'a, u32> {
-        let (rest, key) = value::key(input)?;
-        if self.in_metadata && depth == 1 && key.tag != STR {
+        let other_key = matches!(input.bytes.first(), Some(&value::INT | &value::BYTES));
+        if self.in_metadata && depth == 1 && other_key {
             return refuse(Error::at(Code::Metadata, input.offset, "a key of the metadata is not a str"));
         }
+        let (rest, key) = value::key(input)?;
         let path = u64::from(path) + crate::bytes::from_usize(key.bytes.len());
         let Some(path) = u32::try_from(path).ok().filter(|p| *p <= MAX_PATH_LEN) else {
             return refuse(Error::at(

@@ -146,6 +146,26 @@ pub(super) fn reject(cases: &mut Cases) {
         cases.verify(name, "block-crc", bytes, "A damaged block concerns the tensor in it, and not the other one.");
     }
     cases.verify("bool-255-second", "bool-value", bools([1, 255, 1]).build(), "A bool is 0 or 1.");
+    let twice = [str_("a"), null(), str_("a"), vec![0]].concat();
+    cases.open(
+        "key-twice-before-tag",
+        "key-duplicate",
+        &root(container(DICT, 2, twice.len() as u32, &twice)),
+        "The second of two equal keys comes before the value behind it, whose tag is none.",
+    );
+    cases.open(
+        "metadata-tag-0",
+        "metadata",
+        &RawFile { root: str_("long enough for an index"), ..metadata(vec![0]) },
+        "The metadata is no dict, whatever it is instead.",
+    );
+    let cut = [&[0x04], &[0; 5][..]].concat();
+    cases.open(
+        "metadata-key-int-cut",
+        "metadata",
+        &metadata(container(DICT, 1, 6, &cut)),
+        "A key of the metadata is judged by its tag before its fields, which are not there.",
+    );
     for (name, value) in [("bytes-claims-65536", counted(0x09, 65536, b"abc")), ("bigint-claims-8192", counted(0x05, 8192, b"abc"))] {
         cases.open(name, "index-short", &root(value), "The most that is legal, so it is the missing bytes that are named.");
     }
