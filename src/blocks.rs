@@ -75,22 +75,9 @@ impl Cairn<'_> {
         Err(Error::at(Code::BlockCrc, block.start, detail))
     }
 
-    /// Verifies the blocks under `range` of `buffer` in memory, those that were not before.
-    pub(crate) fn verify_in_memory(&self, memory: &[u8], buffer: &Buffer, range: Range<u64>) -> Result<()> {
-        let log2 = self.header.block_log2;
-        let pending: Vec<Block> = blocks_of(buffer, log2, range).filter(|b| !self.verified.contains(b.number)).collect();
-        self.verify_pending(memory, pending)
-    }
-
-    /// Verifies all blocks of `buffers` in memory, those that were not before, on all cores at once.
-    pub(crate) fn verify_all_in_memory(&self, memory: &[u8], buffers: &[Buffer]) -> Result<()> {
-        let log2 = self.header.block_log2;
-        let blocks = buffers.iter().flat_map(|buffer| blocks_of(buffer, log2, 0..buffer.record.len));
+    /// Verifies `blocks` of a file in memory, those that were not before, on all cores.
+    pub(crate) fn verify_in_memory(&self, memory: &[u8], blocks: impl Iterator<Item = Block>) -> Result<()> {
         let pending: Vec<Block> = blocks.filter(|b| !self.verified.contains(b.number)).collect();
-        self.verify_pending(memory, pending)
-    }
-
-    fn verify_pending(&self, memory: &[u8], pending: Vec<Block>) -> Result<()> {
         crate::parallel::try_for_each(self.threads, pending, |block| {
             let range = to_usize(block.start)?..to_usize(block.start + block.len)?;
             let bytes = memory.get(range).ok_or_else(|| Error::at(Code::Changed, block.start, "the block is not in memory"))?;

@@ -7,7 +7,7 @@ use memmap2::MmapMut;
 
 use crate::blocks::blocks_of;
 use crate::buffer::{Buffer, BufferRecord, KIND_TENSOR};
-use crate::bytes::{from_usize, table_index, to_usize};
+use crate::bytes::{table_index, to_usize};
 use crate::checksum::crc32;
 use crate::content;
 use crate::durable::Replacement;
@@ -113,6 +113,11 @@ impl Plan<'_> {
 }
 
 impl InPlace {
+    /// Length of the file, in bytes.
+    pub fn file_len(&self) -> u64 {
+        self.plan.file_len()
+    }
+
     /// The bytes of a reserved tensor from its first to its last element, in the file.
     ///
     /// # Errors
@@ -219,12 +224,8 @@ fn check_promises(promises: &[Promise], plan: &Plan<'_>, bytes: &[u8]) -> Result
         let buffer = &plan.buffers[table_index(promise.buffer)];
         let start = to_usize(buffer.start)?;
         let storage = Storage::borrowed(&bytes[start..start + to_usize(buffer.len)?]);
-        let width = i64::from(promise.dtype.geometry().bytes);
-        let strides = promise
-            .strides
-            .as_ref()
-            .map(|s| s.iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX).saturating_mul(width)).collect::<Vec<_>>());
-        let tensor = Tensor::view(promise.dtype.clone(), &promise.shape, strides.as_deref(), storage, promise.offset)?;
+        let (dtype, strides) = (promise.dtype.clone(), promise.strides.as_deref());
+        let tensor = Tensor::with_element_strides(dtype, &promise.shape, strides, storage, promise.offset)?;
         content::check_elements(&tensor).map_err(|(code, _, why)| Error::new(code, format!("{:?}: {why}", promise.address)))?;
     }
     Ok(())
@@ -248,12 +249,4 @@ fn checksums(plan: &Plan<'_>, bytes: &[u8]) -> Result<Vec<u32>> {
         Ok(())
     })?;
     Ok(crcs)
-}
-
-/// Bytes the file will have.
-impl InPlace {
-    /// Length of the file, in bytes.
-    pub fn file_len(&mut self) -> u64 {
-        from_usize(self.memory.bytes().len())
-    }
 }

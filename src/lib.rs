@@ -100,6 +100,10 @@ pub use tree::{BigInt, Dict, Named, Value};
 pub use verify::{Fault, Progress, Report};
 pub use write::{save, save_with, stream_to, to_bytes};
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// The limits of the format, for tests that hold SPEC.md against the code.
 pub mod hard_limits {
     pub use crate::limits::*;

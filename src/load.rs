@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::blocks::widen;
+use crate::blocks::{blocks_of, widen};
 use crate::buffer::{Buffer, KIND_TENSOR};
 use crate::bytes::{table_index, to_usize};
 use crate::error::{Code, Error, Result};
@@ -19,7 +19,7 @@ const RUN: u64 = 4 << 20;
 /// The verified bytes of `range` of a buffer, and at which byte of the buffer they begin.
 pub(crate) fn span<'c>(cairn: &'c Cairn<'c>, buffer: &Buffer, range: Range<u64>) -> Result<(Storage<'c>, u64)> {
     if let Some(memory) = cairn.source.memory() {
-        cairn.verify_in_memory(memory, buffer, range.clone())?;
+        cairn.verify_in_memory(memory, blocks_of(buffer, cairn.header.block_log2, range.clone()))?;
         let bytes = &memory[to_usize(buffer.start + range.start)?..to_usize(buffer.start + range.end)?];
         return Ok((Storage::borrowed(bytes), range.start));
     }
@@ -200,13 +200,15 @@ impl<'c, 's> Loader<'c, 's> {
 
 impl<'c> Loader<'c, 'c> {
     fn borrow(&mut self, memory: &'c [u8]) -> Result<()> {
-        let mut blocks = Vec::new();
+        let mut buffers = Vec::with_capacity(self.needed.len());
         for number in self.needed.clone() {
             let buffer = self.buffer(number)?;
             let (start, end) = (to_usize(buffer.start)?, to_usize(buffer.start + buffer.record.len)?);
             self.storages[table_index(number)] = Some((Storage::borrowed(&memory[start..end]), 0));
-            blocks.push(buffer);
+            buffers.push(buffer);
         }
-        self.cairn.verify_all_in_memory(memory, &blocks)
+        let log2 = self.cairn.header.block_log2;
+        let blocks = buffers.iter().flat_map(|buffer| blocks_of(buffer, log2, 0..buffer.record.len));
+        self.cairn.verify_in_memory(memory, blocks)
     }
 }

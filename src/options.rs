@@ -28,7 +28,7 @@ impl Default for WriteOptions {
 }
 
 impl WriteOptions {
-    /// No metadata, the default block size, all cores, sharing kept, durable.
+    /// No metadata, the default block size, sharing kept, durable.
     pub fn new() -> Self {
         Self::default()
     }
@@ -47,7 +47,8 @@ impl WriteOptions {
         self
     }
 
-    /// How many threads copy and check; the bytes do not depend on it.
+    /// How many threads compute the checksums of a file that was filled in place ([`crate::InPlace::commit`]); the bytes do
+    /// not depend on it. Saving and streaming check on the calling thread what it is about to write.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blocks::Verified;
 use crate::buffer::{Buffer, KIND_TENSOR};
-use crate::bytes::to_usize;
+use crate::bytes::{table_index, to_usize};
 use crate::checksum::{crc32, mismatch};
 use crate::dtype::DType;
 use crate::entry::{Entry, NO_BUFFER};
@@ -306,7 +306,7 @@ impl<'a> Cairn<'a> {
 
     /// The tensors of the file, each once, in the order of their numbers.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorRef<'_>> {
-        (0..self.index.tensors_len()).map(|i| TensorRef { cairn: self, number: u32::try_from(i).unwrap_or(u32::MAX) })
+        (0..table_index(self.index.tensor_count())).map(|i| TensorRef { cairn: self, number: u32::try_from(i).unwrap_or(u32::MAX) })
     }
 
     /// The whole root value. Tensors view the file where it is in memory, and one fresh copy of each buffer where it
@@ -378,7 +378,7 @@ impl<'a> Cairn<'a> {
 
 impl fmt::Debug for Cairn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cairn of {} bytes with {} tensors in {} buffers", self.file_len(), self.index.tensors_len(), self.buffer_count())
+        write!(f, "Cairn of {} bytes with {} tensors in {} buffers", self.file_len(), self.index.tensor_count(), self.buffer_count())
     }
 }
 
@@ -500,12 +500,8 @@ impl<'c> TensorRef<'c> {
     /// This tensor over `storage`, whose byte `offset` is the first of the span.
     pub(crate) fn over<'s>(&self, storage: Storage<'s>, offset: u64) -> Result<Tensor<'s>> {
         let entry = self.entry()?;
-        let dtype = self.dtype()?;
-        let width = i64::from(dtype.geometry().bytes);
-        // Strides times bytes are below the span, which is below 2^63.
-        let strides =
-            entry.strides.map(|s| s.iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX).saturating_mul(width)).collect::<Vec<_>>());
-        Tensor::view(dtype.clone(), &entry.dims.to_vec(), strides.as_deref(), storage, offset)
+        let strides = entry.strides.map(|s| s.to_vec());
+        Tensor::with_element_strides(self.dtype()?.clone(), &entry.dims.to_vec(), strides.as_deref(), storage, offset)
     }
 
     /// Rows `range` of the first axis; see [`TensorRef::slice`].
@@ -523,8 +519,8 @@ impl<'c> TensorRef<'c> {
 
     /// The elements in a range of each axis. Only the blocks they lie in are read and verified.
     ///
-    /// Where the file is in memory the result is a view of it if the elements' dtype is scalar; otherwise it is a
-    /// row-major copy.
+    /// Where the elements lie together and are whole bytes, the result is a view of what [`TensorRef::read`] would view;
+    /// otherwise it is a row-major copy.
     ///
     /// # Errors
     /// `out-of-range` if a range is not inside its axis, there is not one for each axis, or the last one of a
@@ -567,11 +563,5 @@ impl<'c> ValueRef<'c> {
     /// As [`Cairn::load`].
     pub fn load(self) -> Result<Value<'c>> {
         load::value(self)
-    }
-}
-
-impl Index {
-    fn tensors_len(&self) -> usize {
-        crate::bytes::table_index(self.tensor_count())
     }
 }

@@ -163,6 +163,21 @@ impl<'a> Tensor<'a> {
         Ok(tensor)
     }
 
+    /// A view with the strides of the tensor table: in elements, 0 on axes of extent at most 1.
+    pub(crate) fn with_element_strides(
+        dtype: DType,
+        shape: &[u64],
+        strides: Option<&[u64]>,
+        storage: Storage<'a>,
+        offset: u64,
+    ) -> Result<Self> {
+        let width = i64::from(dtype.geometry().bytes);
+        // Strides times bytes are below the span, which is below 2^63.
+        let in_bytes = |stride: &u64| i64::try_from(*stride).unwrap_or(i64::MAX).saturating_mul(width);
+        let strides = strides.map(|s| s.iter().map(in_bytes).collect::<Vec<_>>());
+        Self::view(dtype, shape, strides.as_deref(), storage, offset)
+    }
+
     /// A row-major tensor over a slice of numbers, without a copy.
     ///
     /// # Errors
