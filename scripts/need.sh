@@ -1,0 +1,13 @@
+# Sourced. need COMMAND PACKAGE: status 0 if the command is here, 77 (skip, said so) if not. Where the gate runs as
+# root (CI=true), the distribution's package is installed first; nobody else's system is touched.
+need() {
+    command -v "$1" >/dev/null && return
+    if [ "${CI:-}" = true ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        need_package "$2" || { need_lists && need_package "$2"; } || echo "$2 could not be installed"
+        hash -r
+    fi
+    command -v "$1" >/dev/null || { echo "skipped: there is no $1 here"; return 77; }
+}
+
+need_package() { DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -qq --yes --no-install-recommends "$1" >/dev/null 2>&1; }
+need_lists() { timeout 300 apt-get update -qq >/dev/null 2>&1; }
