@@ -89,15 +89,17 @@ pub use header::{MAGIC, VERSION};
 pub use inplace::InPlace;
 pub use keys::Key;
 pub use limits::Limits;
+pub use load::Loaded;
 pub use node::{Node, Place, ValueRef};
 pub use options::WriteOptions;
+pub use parallel::Progress;
 pub use plan::Plan;
 pub use read::{Cairn, OpenOptions, TensorRef};
 pub use sniff::name as sniff;
 pub use stream::StreamWriter;
 pub use tensor::{Element, Storage, Tensor};
 pub use tree::{BigInt, Dict, Named, Value};
-pub use verify::{Fault, Progress, Report};
+pub use verify::{Fault, Report};
 pub use write::{save, save_with, stream_to, to_bytes};
 
 #[cfg(doctest)]

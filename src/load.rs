@@ -8,7 +8,9 @@ use crate::bytes::{table_index, to_usize};
 use crate::error::{Code, Error, Result};
 use crate::memory::Aligned;
 use crate::node::{Node, ValueRef};
+use crate::parallel::Progress;
 use crate::read::{Cairn, TensorRef};
+use crate::source::Source;
 use crate::tensor::{Storage, Tensor};
 use crate::tiles::{self, Tile};
 use crate::tree::{Dict, Named, Value};
@@ -27,7 +29,7 @@ pub(crate) fn span<'c>(cairn: &'c Cairn<'c>, buffer: &Buffer, range: Range<u64>)
     let wide = widen(buffer, log2, &range);
     let first = buffer.first_block + u32::try_from(wide.start >> log2).unwrap_or(u32::MAX);
     let end = buffer.first_block + u32::try_from(wide.end.div_ceil(1 << log2)).unwrap_or(u32::MAX);
-    let memory = copies(cairn, vec![Run { start: buffer.start + wide.start, end: buffer.start + wide.end, blocks: first..end }])?;
+    let memory = copies(cairn, &[Run { start: buffer.start + wide.start, end: buffer.start + wide.end, blocks: first..end }], &|_| Ok(()))?;
     let storage = memory.into_iter().next().unwrap_or_else(|| Storage::borrowed(&[]));
     Ok((storage, wide.start))
 }
@@ -40,7 +42,7 @@ struct Run {
 }
 
 /// Reads and verifies `runs`, each into memory of its own, on all cores.
-fn copies(cairn: &Cairn<'_>, runs: Vec<Run>) -> Result<Vec<Storage<'static>>> {
+fn copies(cairn: &Cairn<'_>, runs: &[Run], progress: Progress<'_>) -> Result<Vec<Storage<'static>>> {
     cairn.charge(runs.iter().map(|run| run.end - run.start).fold(0, u64::saturating_add))?;
     let mut memory = runs.iter().map(|run| Aligned::zeroed(run.end - run.start)).collect::<Result<Vec<_>>>()?;
     let mut work = Vec::new();
@@ -54,31 +56,92 @@ fn copies(cairn: &Cairn<'_>, runs: Vec<Run>) -> Result<Vec<Storage<'static>>> {
     }
     crate::parallel::try_for_each(cairn.threads, work, |(tile, out): (Tile, &mut [u8])| {
         cairn.source.read(tile.start, out)?;
-        tile.check(cairn, out)
+        tile.check(cairn, out)?;
+        progress(tile.end - tile.start)
     })?;
-    Ok(memory.into_iter().map(Storage::shared).collect())
+    Ok(memory.into_iter().map(Storage::owned).collect())
+}
+
+/// Reads and verifies `runs` without keeping them.
+fn check(cairn: &Cairn<'_>, runs: &[Run], progress: Progress<'_>) -> Result<()> {
+    let tiles: Vec<Tile> = runs.iter().flat_map(|run| tiles::cut(cairn, run.blocks.clone(), run.start)).collect();
+    crate::parallel::try_for_each(cairn.threads, tiles, |tile| {
+        tile.check(cairn, &cairn.source.get(tile.start, tile.end - tile.start)?)?;
+        progress(tile.end - tile.start)
+    })
 }
 
 /// Loads `value`; tensors view the file where it is in memory.
 pub(crate) fn value(value: ValueRef<'_>) -> Result<Value<'_>> {
-    let mut loader = Loader::new(value.cairn);
-    loader.need(value)?;
-    match value.cairn.source.memory() {
-        Some(memory) => loader.borrow(memory)?,
-        None => loader.copy()?,
-    }
-    loader.build(value)
+    value.cairn.fetch(&[value], &|_| Ok(()))?.value(value)
 }
 
 /// Loads `value` into memory of its own.
 pub(crate) fn owned(value: ValueRef<'_>) -> Result<Value<'static>> {
-    let mut loader: Loader<'_, 'static> = Loader::new(value.cairn);
-    loader.need(value)?;
-    loader.copy()?;
-    loader.build(value)
+    value.cairn.fetch_copy(&[value], &|_| Ok(()))?.value(value)
 }
 
-struct Loader<'c, 's> {
+impl<'a> Cairn<'a> {
+    /// Brings in the buffers under `values`, verified: slices of the file where it is in memory, copies where it is not.
+    /// `progress` is called with bytes done; pass `&|_| Ok(())` for none.
+    ///
+    /// # Errors
+    /// `block-crc` for damage; `budget`; `io`; what `progress` returns.
+    pub fn fetch<'c>(&'c self, values: &[ValueRef<'c>], progress: Progress<'_>) -> Result<Loaded<'c, 'c>> {
+        let mut loaded = Loaded::of(self, values)?;
+        match self.source.memory() {
+            Some(memory) => loaded.borrow(memory, progress)?,
+            None => loaded.copy(progress)?,
+        }
+        Ok(loaded)
+    }
+
+    /// Copies the buffers under `values` into memory of their own, verified.
+    ///
+    /// # Errors
+    /// As [`Cairn::fetch`].
+    pub fn fetch_copy<'c>(&'c self, values: &[ValueRef<'c>], progress: Progress<'_>) -> Result<Loaded<'c, 'static>> {
+        let mut loaded = Loaded::of(self, values)?;
+        loaded.copy(progress)?;
+        Ok(loaded)
+    }
+
+    /// Verifies the buffers under `values` by reading them, then maps the file copy-on-write: pages come in when they
+    /// are touched, and what is written to them never reaches the file. A file that was not opened by its path is copied.
+    ///
+    /// # Safety
+    /// For as long as the result or a storage of it lives, nobody may truncate or change the file. Replacing it by
+    /// rename, as this crate does, is fine.
+    ///
+    /// # Errors
+    /// As [`Cairn::fetch`].
+    #[allow(unsafe_code)]
+    pub unsafe fn fetch_mapped<'c>(&'c self, values: &[ValueRef<'c>], progress: Progress<'_>) -> Result<Loaded<'c, 'static>> {
+        let Source::File { file, len } = &self.source else { return self.fetch_copy(values, progress) };
+        let mut loaded = Loaded::of(self, values)?;
+        let (runs, places) = loaded.runs(u64::MAX)?;
+        check(self, &runs, progress)?;
+        // SAFETY: the caller's promise is the one that mapping needs.
+        let storage = Storage::owned(unsafe { Aligned::copy_on_write(file, *len) }?);
+        for (number, ..) in places {
+            let start = loaded.buffer(number)?.start;
+            loaded.storages[table_index(number)] = Some((storage.clone(), start));
+        }
+        Ok(loaded)
+    }
+}
+
+/// The buffers under some values of a file, in memory and verified; tensors are views of them.
+///
+/// ```
+/// use cairnfile::{Cairn, Tensor, Value, WriteOptions};
+/// let value = Value::from(vec![Value::from(Tensor::from_vec(&[2], vec![1u8, 2]).unwrap()), Value::Null]);
+/// let bytes = cairnfile::to_bytes(&value, &WriteOptions::new()).unwrap();
+/// let cairn = Cairn::from_bytes(&bytes).unwrap();
+/// let mut loaded = cairn.fetch_copy(&[cairn.root()], &|_| Ok(())).unwrap();
+/// assert_eq!(loaded.tensor(cairn.tensor("/0").unwrap()).unwrap().as_slice::<u8>().unwrap(), [1, 2]);
+/// ```
+pub struct Loaded<'c, 's> {
     cairn: &'c Cairn<'c>,
     needed: Vec<u32>,
     /// Storage of each needed buffer and the byte of the storage where the buffer begins.
@@ -87,18 +150,18 @@ struct Loader<'c, 's> {
     tensors: Vec<Option<Tensor<'s>>>,
 }
 
-impl<'c, 's> Loader<'c, 's> {
-    fn new(cairn: &'c Cairn<'c>) -> Self {
-        let storages = vec![None; cairn.buffer_count()];
-        Self { cairn, needed: Vec::new(), storages, tensors: vec![None; table_index(cairn.index.tensor_count())] }
-    }
+/// The number of a buffer, the run it is in and the byte of that run where it begins.
+type BufferPlace = (u32, usize, u64);
 
-    /// Notes the buffers under `value`, ascending and once each.
-    fn need(&mut self, value: ValueRef<'c>) -> Result<()> {
-        self.note(value)?;
-        self.needed.sort_unstable();
-        self.needed.dedup();
-        Ok(())
+impl<'c, 's> Loaded<'c, 's> {
+    /// Notes the buffers under `values`, ascending and once each.
+    fn of(cairn: &'c Cairn<'c>, values: &[ValueRef<'c>]) -> Result<Self> {
+        let storages = vec![None; cairn.buffer_count()];
+        let mut loaded = Self { cairn, needed: Vec::new(), storages, tensors: vec![None; table_index(cairn.index.tensor_count())] };
+        values.iter().try_for_each(|value| loaded.note(*value))?;
+        loaded.needed.sort_unstable();
+        loaded.needed.dedup();
+        Ok(loaded)
     }
 
     fn note(&mut self, value: ValueRef<'c>) -> Result<()> {
@@ -119,10 +182,11 @@ impl<'c, 's> Loader<'c, 's> {
         self.cairn.index.buffer(self.cairn.index_bytes(), number)
     }
 
-    fn copy(&mut self) -> Result<()> {
+    /// The needed buffers as parts of the file of at most about `most` bytes, or one buffer.
+    fn runs(&self, most: u64) -> Result<(Vec<Run>, Vec<BufferPlace>)> {
         let mut runs: Vec<Run> = Vec::new();
         let mut places = Vec::with_capacity(self.needed.len());
-        for number in self.needed.clone() {
+        for number in self.needed.iter().copied() {
             let buffer = self.buffer(number)?;
             if buffer.record.kind != KIND_TENSOR {
                 continue;
@@ -130,7 +194,7 @@ impl<'c, 's> Loader<'c, 's> {
             let end = buffer.start + buffer.record.len;
             let next_block = self.cairn.index.buffers.first_block(number + 1);
             match runs.last_mut() {
-                Some(run) if run.blocks.end == buffer.first_block && end - run.start <= RUN => {
+                Some(run) if run.blocks.end == buffer.first_block && end - run.start <= most => {
                     (run.end, run.blocks.end) = (end, next_block);
                 }
                 _ => runs.push(Run { start: buffer.start, end, blocks: buffer.first_block..next_block }),
@@ -138,14 +202,34 @@ impl<'c, 's> Loader<'c, 's> {
             let run = runs.len() - 1;
             places.push((number, run, buffer.start - runs[run].start));
         }
-        let memory = copies(self.cairn, runs)?;
+        Ok((runs, places))
+    }
+
+    fn copy(&mut self, progress: Progress<'_>) -> Result<()> {
+        let (runs, places) = self.runs(RUN)?;
+        let memory = copies(self.cairn, &runs, progress)?;
         for (number, run, offset) in places {
             self.storages[table_index(number)] = Some((memory[run].clone(), offset));
         }
         Ok(())
     }
 
-    fn tensor(&mut self, tensor: TensorRef<'c>) -> Result<Tensor<'s>> {
+    /// Bytes of the buffers that were brought in.
+    pub fn byte_len(&self) -> u64 {
+        let len = |number: &u32| self.buffer(*number).map_or(0, |buffer| buffer.record.len);
+        self.needed.iter().map(len).fold(0, u64::saturating_add)
+    }
+
+    /// The memory of buffer `number` and the byte of it where the buffer begins; `None` if it was not brought in.
+    pub fn buffer_memory(&self, number: u32) -> Option<(&Storage<'s>, u64)> {
+        self.storages.get(table_index(number))?.as_ref().map(|(storage, start)| (storage, *start))
+    }
+
+    /// A tensor under one of the values. Tied leaves give the same tensor.
+    ///
+    /// # Errors
+    /// `tail-bits` or `bool-value`; `not-found` for a tensor that is under none of the values.
+    pub fn tensor(&mut self, tensor: TensorRef<'c>) -> Result<Tensor<'s>> {
         let slot = table_index(tensor.number());
         if let Some(built) = &self.tensors[slot] {
             return Ok(built.clone());
@@ -161,6 +245,14 @@ impl<'c, 's> Loader<'c, 's> {
         crate::content::check(&tensor, &built)?;
         self.tensors[slot] = Some(built.clone());
         Ok(built)
+    }
+
+    /// `value`, which is one of the values or under one.
+    ///
+    /// # Errors
+    /// As [`Loaded::tensor`].
+    pub fn value(&mut self, value: ValueRef<'c>) -> Result<Value<'s>> {
+        self.build(value)
     }
 
     /// `value` with scalars in memory of their own and tensors over the storages.
@@ -198,8 +290,8 @@ impl<'c, 's> Loader<'c, 's> {
     }
 }
 
-impl<'c> Loader<'c, 'c> {
-    fn borrow(&mut self, memory: &'c [u8]) -> Result<()> {
+impl<'c> Loaded<'c, 'c> {
+    fn borrow(&mut self, memory: &'c [u8], progress: Progress<'_>) -> Result<()> {
         let mut buffers = Vec::with_capacity(self.needed.len());
         for number in self.needed.clone() {
             let buffer = self.buffer(number)?;
@@ -209,6 +301,36 @@ impl<'c> Loader<'c, 'c> {
         }
         let log2 = self.cairn.header.block_log2;
         let blocks = buffers.iter().flat_map(|buffer| blocks_of(buffer, log2, 0..buffer.record.len));
-        self.cairn.verify_in_memory(memory, blocks)
+        self.cairn.verify_in_memory(memory, blocks)?;
+        progress(self.byte_len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Value;
+
+    fn saved() -> (tempfile::TempDir, std::path::PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.cairn");
+        let numbers = Tensor::from_vec(&[100_000], (0..100_000u32).collect()).unwrap();
+        crate::write::save(&path, &Value::from(vec![Value::from(numbers), Value::Null])).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn progress_counts_and_stops_a_load() {
+        let (_directory, path) = saved();
+        let cairn = Cairn::open(&path).unwrap();
+        let done = std::sync::atomic::AtomicU64::new(0);
+        let count = |n| {
+            done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        };
+        let loaded = cairn.fetch_copy(&[cairn.root()], &count).unwrap();
+        assert_eq!((done.into_inner(), loaded.byte_len()), (400_000, 400_000));
+        let stop = |_| Err(Error::new(Code::Budget, "enough"));
+        assert_eq!(cairn.fetch_copy(&[cairn.root()], &stop).err().map(|e| e.code()), Some(Code::Budget));
     }
 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::ptr::NonNull;
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{Advice, Mmap, MmapMut};
@@ -38,46 +39,83 @@ struct Line([u8; 64]);
 /// Loads of at least this many bytes get pages of their own, huge ones where the system has them.
 const HUGE: usize = 1 << 21;
 
-/// Zeroed memory aligned to 64 bytes.
+/// Memory of one owner, aligned to 64 bytes, that is filled through `as_mut` and then viewed by tensors.
+///
+/// It keeps a raw pointer, so that whoever is the last to know of it may write to it without contradicting a reference.
 pub(crate) struct Aligned {
-    repr: Repr,
+    data: NonNull<u8>,
     len: usize,
+    /// Owns the bytes at `data`; only its drop is used.
+    _owner: Owner,
 }
 
-enum Repr {
-    Lines(Vec<Line>),
-    Pages(MmapMut),
+enum Owner {
+    Lines(NonNull<[Line]>),
+    Pages(#[allow(dead_code)] MmapMut),
 }
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Self::Lines(lines) = self {
+            // SAFETY: the pointer came from `Box::leak` and is freed once, here.
+            drop(unsafe { Box::from_raw(lines.as_ptr()) });
+        }
+    }
+}
+
+// SAFETY: the memory has one owner and no ties to a thread; shared access through `&Aligned` only reads.
+unsafe impl Send for Aligned {}
+// SAFETY: as above.
+unsafe impl Sync for Aligned {}
 
 impl Aligned {
     /// `len` zero bytes. Large ones come as huge pages: filling 4 KiB pages costs several times the copy itself.
     pub(crate) fn zeroed(len: u64) -> Result<Self> {
         let bytes = to_usize(len)?;
         if bytes < HUGE {
-            return Ok(Self { repr: Repr::Lines(vec![Line::zeroed(); bytes.div_ceil(64)]), len: bytes });
+            let lines = NonNull::from(Box::leak(vec![Line::zeroed(); bytes.div_ceil(64)].into_boxed_slice()));
+            return Ok(Self { data: lines.cast(), len: bytes, _owner: Owner::Lines(lines) });
         }
         let no_memory = |e| Error::io(format!("cannot allocate {len} bytes"), e);
         let pages = MmapMut::map_anon(bytes).map_err(no_memory)?;
         // Only advice: where it is not supported the pages are small.
         #[cfg(target_os = "linux")]
         let _ = pages.advise(Advice::HugePage);
-        Ok(Self { repr: Repr::Pages(pages), len: bytes })
+        Ok(Self::pages(pages))
+    }
+
+    /// The whole of `file`, copy-on-write: what is written to the memory never reaches the file.
+    ///
+    /// # Safety
+    /// As [`map`].
+    pub(crate) unsafe fn copy_on_write(file: &File, len: u64) -> Result<Self> {
+        let len = to_usize(len)?;
+        // SAFETY: the caller promises that the file keeps its length and its bytes.
+        let pages = unsafe { memmap2::MmapOptions::new().len(len).map_copy(file) }.map_err(|e| Error::io("cannot map the file", e))?;
+        Ok(Self::pages(pages))
+    }
+
+    fn pages(mut pages: MmapMut) -> Self {
+        let len = pages.len();
+        let data = NonNull::new(pages.as_mut_ptr()).unwrap_or(NonNull::<Line>::dangling().cast());
+        Self { data, len, _owner: Owner::Pages(pages) }
     }
 
     pub(crate) fn as_mut(&mut self) -> &mut [u8] {
-        match &mut self.repr {
-            Repr::Lines(lines) => &mut bytemuck::cast_slice_mut(lines)[..self.len],
-            Repr::Pages(pages) => &mut pages[..self.len],
-        }
+        // SAFETY: `data` is valid for `len` initialised bytes, and `&mut self` means that nobody else looks at them.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+
+    /// The first byte, for writing through once no reference to the memory is left.
+    pub(crate) fn as_ptr(&self) -> NonNull<u8> {
+        self.data
     }
 }
 
 impl AsRef<[u8]> for Aligned {
     fn as_ref(&self) -> &[u8] {
-        match &self.repr {
-            Repr::Lines(lines) => &bytemuck::cast_slice(lines)[..self.len],
-            Repr::Pages(pages) => &pages[..self.len],
-        }
+        // SAFETY: `data` is valid for `len` initialised bytes; writers promise that no reference is left.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::error::Result;
 
+/// Called with the number of bytes just done; from several threads. An error stops the work and is what it returns.
+pub type Progress<'p> = &'p (dyn Fn(u64) -> Result<()> + Sync);
+
 /// Runs `work` on every item; the error of the first item, by order, that has one.
 #[cfg(feature = "rayon")]
 pub(crate) fn try_for_each<T: Send>(threads: Option<usize>, items: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {

@@ -108,7 +108,7 @@ impl<'d> Part<'d> {
             out = rest;
             Ok::<_, Error>(())
         })?;
-        Tensor::new(self.dtype.clone(), self.shape, Storage::shared(memory))
+        Tensor::new(self.dtype.clone(), self.shape, Storage::owned(memory))
     }
 
     /// Packed dtypes: elements are bits, always row-major.
@@ -131,7 +131,7 @@ impl<'d> Part<'d> {
             written += 1;
             Ok::<_, Error>(())
         })?;
-        Tensor::new(self.dtype.clone(), self.shape, Storage::shared(memory))
+        Tensor::new(self.dtype.clone(), self.shape, Storage::owned(memory))
     }
 }
 

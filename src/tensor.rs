@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,6 +46,8 @@ pub struct Storage<'a>(Repr<'a>);
 enum Repr<'a> {
     Borrowed(&'a [u8]),
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync + 'a>),
+    /// Memory that this crate allocated or mapped for a load.
+    Owned(Arc<memory::Aligned>),
     /// Bytes that do not exist yet, and the number that no other reserved storage of this process has.
     Reserved {
         number: u64,
@@ -61,6 +64,11 @@ impl<'a> Storage<'a> {
     /// Memory owned together by the tensors that view it. `owner` must give the same bytes every time.
     pub fn shared(owner: impl AsRef<[u8]> + Send + Sync + 'a) -> Self {
         Self(Repr::Shared(Arc::new(owner)))
+    }
+
+    /// Memory that was filled for a load.
+    pub(crate) fn owned(memory: memory::Aligned) -> Self {
+        Self(Repr::Owned(Arc::new(memory)))
     }
 
     /// `len` bytes that will be produced in the file itself, see [`crate::Plan`].
@@ -87,7 +95,18 @@ impl<'a> Storage<'a> {
         match &self.0 {
             Repr::Borrowed(bytes) => Some(bytes),
             Repr::Shared(owner) => Some((**owner).as_ref()),
+            Repr::Owned(memory) => Some((**memory).as_ref()),
             Repr::Reserved { .. } => None,
+        }
+    }
+
+    /// The first byte of memory that a load filled ([`crate::Cairn::fetch_copy`], [`crate::Cairn::fetch_mapped`]), for
+    /// language bindings that hand it out as arrays of their own. Writing through it is sound while this storage or a
+    /// clone lives and nobody holds a reference to its bytes; the file is never written to.
+    pub fn writable(&self) -> Option<NonNull<u8>> {
+        match &self.0 {
+            Repr::Owned(memory) => Some(memory.as_ptr()),
+            _ => None,
         }
     }
 
@@ -105,6 +124,7 @@ impl fmt::Debug for Storage<'_> {
         let kind = match &self.0 {
             Repr::Borrowed(_) => "borrowed",
             Repr::Shared(_) => "shared",
+            Repr::Owned(_) => "owned",
             Repr::Reserved { .. } => "reserved",
         };
         write!(f, "{kind} storage of {} bytes", self.len())
@@ -379,7 +399,7 @@ impl<'a> Tensor<'a> {
     pub fn to_owned_row_major(&self) -> Result<Tensor<'static>> {
         let mut memory = memory::Aligned::zeroed(self.byte_len())?;
         memory.as_mut().copy_from_slice(&self.row_major_bytes()?);
-        Tensor::new(self.dtype.clone(), &self.shape, Storage::shared(memory))
+        Tensor::new(self.dtype.clone(), &self.shape, Storage::owned(memory))
     }
 
     /// The same elements, whatever the layout.

@@ -8,11 +8,9 @@ use crate::content;
 use crate::error::{Code, Error, Result};
 use crate::frame::data_start;
 use crate::limits::HEADER_LEN;
+use crate::parallel::Progress;
 use crate::read::{Cairn, TensorRef};
 use crate::tiles::{self, Tile};
-
-/// Called with the number of bytes just done; from several threads.
-pub type Progress<'p> = &'p (dyn Fn(u64) + Sync);
 
 /// What [`Cairn::verify`] found.
 #[derive(Debug)]
@@ -58,16 +56,16 @@ impl Fault {
 
 impl Cairn<'_> {
     /// Checks every byte of the file: blocks, padding, element rules, trailer and second index. `progress` is called
-    /// with bytes done; pass `&|_| {}` for none.
+    /// with bytes done; pass `&|_| Ok(())` for none.
     ///
     /// ```
     /// # use cairnfile::{Cairn, Tensor, Value, WriteOptions};
     /// let tensor = Tensor::from_vec(&[4], vec![1i32, 2, 3, 4]).unwrap();
     /// let mut bytes = cairnfile::to_bytes(&tensor.into(), &WriteOptions::new()).unwrap();
-    /// assert!(Cairn::from_bytes(&bytes).unwrap().verify(&|_| {}).unwrap().is_intact());
+    /// assert!(Cairn::from_bytes(&bytes).unwrap().verify(&|_| Ok(())).unwrap().is_intact());
     /// let at = Cairn::from_bytes(&bytes).unwrap().tensor("").unwrap().file_range().unwrap().start;
     /// bytes[at as usize] ^= 1;
-    /// let report = Cairn::from_bytes(&bytes).unwrap().verify(&|_| {}).unwrap();
+    /// let report = Cairn::from_bytes(&bytes).unwrap().verify(&|_| Ok(())).unwrap();
     /// assert_eq!(report.faults[0].error.code().name(), "block-crc");
     /// ```
     ///
@@ -81,7 +79,7 @@ impl Cairn<'_> {
         if !self.header.streamed {
             self.verify_copy(&mut faults)?;
         }
-        progress(self.header.file_len - checked);
+        progress(self.header.file_len - checked)?;
         let unsupported = self.verify_content(&mut faults)?;
         self.name_tensors(&mut faults)?;
         faults.sort_by_key(|fault| fault.error.offset());
@@ -92,7 +90,7 @@ impl Cairn<'_> {
     /// none, and may follow.
     fn verify_blocks(&self, progress: Progress<'_>) -> Result<(Vec<Fault>, u64)> {
         let start = data_start(&self.header);
-        progress(start);
+        progress(start)?;
         let faults = Mutex::new(Vec::new());
         let tiles = tiles::cut(self, 0..self.index.buffers.blocks(), start);
         let end = tiles.last().map_or(start, |tile| tile.end);
@@ -101,8 +99,7 @@ impl Cairn<'_> {
             if let (false, Ok(mut faults)) = (found.is_empty(), faults.lock()) {
                 faults.extend(found);
             }
-            progress(tile.end - tile.start);
-            Ok(())
+            progress(tile.end - tile.start)
         })?;
         Ok((faults.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner), end))
     }

@@ -9,9 +9,9 @@ use crate::durable::Replacement;
 use crate::error::{Code, Error, Result};
 use crate::limits::HEADER_LEN;
 use crate::options::WriteOptions;
+use crate::parallel::Progress;
 use crate::plan::{Content, Plan, PlannedBuffer};
 use crate::tree::Value;
-use crate::verify::Progress;
 
 /// Bytes of one write call: large ones are fast, and a checksum of what is about to be written finds it in the cache.
 const CALL: usize = 4 << 20;
@@ -24,9 +24,18 @@ pub(crate) trait Sink {
 }
 
 /// A file in memory, as long as it will be.
-struct Memory(Vec<u8>);
+struct Memory<'m>(&'m mut [u8]);
 
-impl Sink for Memory {
+/// For checksums alone.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Memory<'_> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let start = to_usize(offset)?;
         self.0[start..start + bytes.len()].copy_from_slice(bytes);
@@ -111,8 +120,8 @@ impl Collector<'_> {
         }
         if bytes.len() >= DIRECT {
             self.at = offset + from_usize(bytes.len());
-            (self.progress)(from_usize(bytes.len()));
-            return self.sink.write_at(offset, bytes);
+            self.sink.write_at(offset, bytes)?;
+            return (self.progress)(from_usize(bytes.len()));
         }
         if self.pending.is_empty() {
             self.at = offset;
@@ -126,7 +135,7 @@ impl Collector<'_> {
     fn flush(&mut self) -> Result<()> {
         if !self.pending.is_empty() {
             self.sink.write_at(self.at, &self.pending)?;
-            (self.progress)(from_usize(self.pending.len()));
+            (self.progress)(from_usize(self.pending.len()))?;
         }
         self.at += from_usize(self.pending.len());
         self.pending.clear();
@@ -171,13 +180,49 @@ impl Plan<'_> {
     /// # Errors
     /// `unrepresentable` if a tensor is reserved; `host-size` if the file does not fit memory.
     pub fn into_bytes(self) -> Result<Vec<u8>> {
-        let mut memory = Memory(vec![0; to_usize(self.file_len())?]);
-        self.write_to(&mut memory, &|_| {})?;
-        Ok(memory.0)
+        let mut memory = vec![0; to_usize(self.file_len())?];
+        self.fill(&mut memory, &|_| Ok(()))?;
+        Ok(memory)
+    }
+
+    /// Writes the file into `memory`, [`Plan::file_len`] zero bytes.
+    ///
+    /// # Errors
+    /// `out-of-range` for another length; `unrepresentable` if a tensor is reserved; what `progress` returns.
+    pub fn fill(self, memory: &mut [u8], progress: Progress<'_>) -> Result<()> {
+        if from_usize(memory.len()) != self.file_len() {
+            return Err(Error::new(Code::OutOfRange, format!("the file takes {} bytes, the memory has {}", self.file_len(), memory.len())));
+        }
+        self.write_to(&mut Memory(memory), progress)
+    }
+
+    /// Writes the same bytes as [`Plan::save`] to anything that takes them in order. The checksums stand in front of the
+    /// data, so the values are gone over twice: they must not change meanwhile.
+    ///
+    /// ```
+    /// # use cairnfile::{Plan, Value, WriteOptions};
+    /// let (value, mut written) = (Value::from("text"), Vec::new());
+    /// Plan::new(&value, &WriteOptions::new()).unwrap().write(&mut written, &|_| Ok(())).unwrap();
+    /// assert_eq!(written, cairnfile::to_bytes(&value, &WriteOptions::new()).unwrap());
+    /// ```
+    ///
+    /// # Errors
+    /// `io` from the writer; `unrepresentable` if a tensor is reserved; what `progress` returns.
+    pub fn write(mut self, writer: impl Write, progress: Progress<'_>) -> Result<()> {
+        let crcs = self.write_buffers(&mut Nowhere, &|_| Ok(()))?;
+        self.seal(&crcs);
+        let (header, trailer) = self.ends();
+        let mut sink = Forward { writer, at: 0 };
+        sink.write_at(0, &header)?;
+        sink.write_at(HEADER_LEN, &self.index)?;
+        self.write_buffers(&mut sink, progress)?;
+        sink.write_at(self.regions.last_index, &self.index)?;
+        sink.write_at(self.regions.trailer, &trailer)?;
+        sink.writer.flush().map_err(|e| Error::io("cannot write", e))
     }
 
     /// Writes the file to `path`, replacing it whole: after this returns, the new file survives a power cut; before,
-    /// the old one does. `progress` is called with bytes done; pass `&|_| {}` for none.
+    /// the old one does. `progress` is called with bytes done; pass `&|_| Ok(())` for none.
     ///
     /// # Errors
     /// `io` leaves the old file as it was; `durability-unknown` means that the new one is visible, but that its
@@ -194,7 +239,7 @@ impl Plan<'_> {
         let mut sink = Forward { writer, at: 0 };
         let (header, _) = self.ends();
         sink.write_at(0, &header)?;
-        let crcs = self.write_buffers(&mut sink, &|_| {})?;
+        let crcs = self.write_buffers(&mut sink, &|_| Ok(()))?;
         self.seal(&crcs);
         sink.write_at(self.regions.last_index, &self.index)?;
         sink.write_at(self.regions.trailer, &self.ends().1)?;
@@ -211,10 +256,14 @@ impl PlannedBuffer<'_> {
                 let mut outcome = Ok(());
                 let mut pending = Vec::with_capacity(CALL.min(to_usize(self.len)?));
                 tensor.gather(|run| {
-                    pending.extend_from_slice(run);
-                    if pending.len() >= CALL && outcome.is_ok() {
+                    if outcome.is_ok() && pending.len() + run.len() > CALL {
                         outcome = visit(&pending);
                         pending.clear();
+                    }
+                    if outcome.is_ok() && run.len() > CALL {
+                        outcome = visit(run);
+                    } else {
+                        pending.extend_from_slice(run);
                     }
                 });
                 outcome?;
@@ -249,7 +298,7 @@ pub fn save(path: impl AsRef<Path>, value: &Value<'_>) -> Result<()> {
 /// # Errors
 /// As [`Plan::new`] and [`Plan::save`].
 pub fn save_with(path: impl AsRef<Path>, value: &Value<'_>, options: &WriteOptions) -> Result<()> {
-    Plan::new(value, options)?.save(path, &|_| {})
+    Plan::new(value, options)?.save(path, &|_| Ok(()))
 }
 
 /// The file that `value` and `options` make, in memory.

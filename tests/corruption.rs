@@ -117,7 +117,7 @@ impl File {
             Ok(cairn) => cairn,
             Err(error) => return Some((true, error)),
         };
-        let report = cairn.verify(&|_| {}).unwrap();
+        let report = cairn.verify(&|_| Ok(())).unwrap();
         report.faults.into_iter().next().map(|fault| (false, fault.error))
     }
 }
@@ -234,7 +234,7 @@ fn the_files_have_every_region() {
     for file in &files {
         let cairn = Cairn::from_bytes(&file.bytes).unwrap();
         let opaque = cairn.tensors().any(|t| t.file_range().is_err_and(|e| e.code() == Code::BufferKind));
-        assert!(cairn.verify(&|_| {}).unwrap().is_intact(), "{}", file.name);
+        assert!(cairn.verify(&|_| Ok(())).unwrap().is_intact(), "{}", file.name);
         assert!(opaque || cairn.load().is_ok(), "{}", file.name);
         // The regions found here are those of the library.
         for tensor in cairn.tensors() {
@@ -291,7 +291,7 @@ fn check_block(file: &File, bytes: &[u8], at: usize) {
     let number = file.buffers.iter().position(|b| b.contains(&at)).unwrap();
     let buffer = &file.buffers[number];
     let start = buffer.start + (at - buffer.start) / file.block * file.block;
-    let report = cairn.verify(&|_| {}).unwrap();
+    let report = cairn.verify(&|_| Ok(())).unwrap();
     let [fault] = report.faults.as_slice() else { panic!("{}: {:?}", file.name, report.faults) };
     assert_eq!(fault.error.offset(), Some(start as u64), "{}", file.name);
     assert_eq!((fault.buffer, fault.block), (Some(number as u32), Some(((start - buffer.start) / file.block) as u32)), "{}", file.name);
@@ -414,7 +414,7 @@ fn element_rules_are_checked_beside_a_damaged_block() {
     let start = file.layout().buffers[0].start;
     let mut bytes = file.build();
     bytes[start + 5] = 0;
-    let report = Cairn::from_bytes(&bytes).unwrap().verify(&|_| {}).unwrap();
+    let report = Cairn::from_bytes(&bytes).unwrap().verify(&|_| Ok(())).unwrap();
     let found: Vec<_> =
         report.faults.iter().map(|f| (f.error.code(), f.error.offset().unwrap() - start as u64, f.tensors.clone())).collect();
     let both = |other: &str| vec!["/0".to_owned(), other.to_owned()];
@@ -428,7 +428,7 @@ fn file_and_map_find_the_same() {
     let path = directory.path().join("damaged.cairn");
     let first = |cairn: cairnfile::Result<Cairn<'_>>| match cairn {
         Err(error) => Some((error.code(), error.offset())),
-        Ok(cairn) => cairn.verify(&|_| {}).unwrap().faults.first().map(|f| (f.error.code(), f.error.offset())),
+        Ok(cairn) => cairn.verify(&|_| Ok(())).unwrap().faults.first().map(|f| (f.error.code(), f.error.offset())),
     };
     for bytes in [everything(false), everything(true)] {
         for at in 0..bytes.len() {
@@ -467,7 +467,7 @@ fn every_damaged_block_is_reported() {
     let trailer = bytes.len() - 64;
     bytes[trailer - 1] = 1;
     let cairn = Cairn::from_bytes(&bytes).unwrap();
-    let report = cairn.verify(&|_| {}).unwrap();
+    let report = cairn.verify(&|_| Ok(())).unwrap();
     let found: Vec<_> = report.faults.iter().map(|f| (f.error.code(), f.block, f.tensors.clone())).collect();
     let (both, one) = (vec!["/0".to_owned(), "/1".to_owned()], vec!["/0".to_owned()]);
     assert_eq!(

@@ -270,7 +270,7 @@ fn saving_over_a_mapped_file_leaves_the_mapping() {
     let tensor = mapped.tensor("/9").unwrap().read().unwrap();
     cairnfile::save(&path, &Value::from("shorter")).unwrap();
     assert_eq!(tensor.span().unwrap(), noise(9, 200_000));
-    assert!(mapped.verify(&|_| {}).unwrap().is_intact());
+    assert!(mapped.verify(&|_| Ok(())).unwrap().is_intact());
     assert_eq!(mapped.load().unwrap(), old);
     assert_eq!(opened.load().unwrap(), old, "an open file is the old one as well");
     assert_eq!(cairnfile::load(&path).unwrap(), Value::from("shorter"));
@@ -295,7 +295,7 @@ fn a_file_of_another_length_is_noticed() {
             cairn.tensor("/9").unwrap().rows(100_000..100_001).map(drop),
             cairn.load().map(drop),
             cairn.load_copy().map(drop),
-            cairn.verify(&|_| {}).map(drop),
+            cairn.verify(&|_| Ok(())).map(drop),
         ];
         for outcome in outcomes {
             assert_eq!(outcome.unwrap_err().code(), Code::Changed, "{other} of {len} bytes");
@@ -335,4 +335,36 @@ fn what_cannot_be_opened_is_refused() {
     assert_eq!(Cairn::open(&empty).unwrap_err().code(), Code::TooShort);
     // SAFETY: the test's own file does not change.
     assert_eq!(unsafe { Cairn::map(&empty) }.unwrap_err().code(), Code::TooShort);
+}
+
+/// A load that is mapped copy-on-write hands out memory that can be written to, and the file never sees it.
+#[test]
+fn writing_to_a_mapped_load_leaves_the_file() {
+    let numbers = Tensor::from_vec(&[100_000], (0..100_000u32).collect()).unwrap();
+    let (_directory, path) = saved(&Value::from(vec![Value::from(numbers), Value::Null]));
+    let before = std::fs::read(&path).unwrap();
+    let cairn = Cairn::open(&path).unwrap();
+    // SAFETY: the file is this test's own and does not change.
+    let mut loaded = unsafe { cairn.fetch_mapped(&[cairn.root()], &|_| Ok(())) }.unwrap();
+    let tensor = loaded.tensor(cairn.tensor("/0").unwrap()).unwrap();
+    assert_eq!(tensor.as_slice::<u32>().unwrap()[99_999], 99_999);
+    let data = tensor.storage().writable().unwrap();
+    // SAFETY: the byte is the tensor's first and no reference to the memory is left.
+    unsafe { data.as_ptr().add(usize::try_from(tensor.offset()).unwrap()).write(7) };
+    assert_eq!(tensor.as_slice::<u32>().unwrap()[..2], [7, 1]);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// Damage is found before anything is mapped.
+#[test]
+fn a_mapped_load_is_verified() {
+    let (_directory, path) = saved(&value());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = Cairn::from_bytes(&bytes).unwrap().tensors().find_map(|t| t.file_range().ok().filter(|r| !r.is_empty())).unwrap().start;
+    bytes[usize::try_from(at).unwrap()] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let cairn = Cairn::open(&path).unwrap();
+    // SAFETY: the file is this test's own and does not change.
+    let loaded = unsafe { cairn.fetch_mapped(&[cairn.root()], &|_| Ok(())) };
+    assert_eq!(loaded.err().map(|e| e.code()), Some(Code::BlockCrc));
 }

@@ -328,7 +328,7 @@ fn the_worked_example_is_the_file() {
 fn the_worked_example_is_what_it_says() {
     let bytes = support::example::worked_example().unwrap();
     let cairn = cairnfile::Cairn::from_bytes(&bytes).unwrap();
-    assert!(cairn.verify(&|_| {}).unwrap().is_intact());
+    assert!(cairn.verify(&|_| Ok(())).unwrap().is_intact());
     assert!(!cairn.is_streamed());
     assert_eq!(cairn.tensor("/weight").unwrap().read().unwrap().as_slice::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0]);
     assert_eq!(cairn.tensor("/bias").unwrap().read().unwrap().as_slice::<f32>().unwrap(), [0.5, -0.5]);

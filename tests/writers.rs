@@ -87,7 +87,7 @@ fn in_place_dropped_before_commit_leaves_nothing() {
     file.slice_mut::<u64>(&tensor).unwrap().fill(7);
     file.commit().unwrap();
     assert_eq!(names(directory.path()), ["a.cairn"]);
-    assert!(Cairn::open(&path).unwrap().verify(&|_| {}).unwrap().is_intact());
+    assert!(Cairn::open(&path).unwrap().verify(&|_| Ok(())).unwrap().is_intact());
 }
 
 #[test]
@@ -156,6 +156,7 @@ fn progress_counts_what_is_written() {
     let done = std::sync::atomic::AtomicU64::new(0);
     plan.save(&path, &|n| {
         done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
     })
     .unwrap();
     let done = done.into_inner();
@@ -466,7 +467,7 @@ fn a_stream_takes_the_rest_from_the_root() {
     let root = Value::List(vec![long.clone(), late.clone(), early.into(), late.clone()]);
     let bytes = stream.finish(&root).unwrap();
     let cairn = Cairn::from_bytes(&bytes).unwrap();
-    assert!(cairn.verify(&|_| {}).unwrap().is_intact());
+    assert!(cairn.verify(&|_| Ok(())).unwrap().is_intact());
     let Value::List(items) = cairn.load().unwrap() else { panic!("a list was written") };
     assert_eq!((&items[0], &items[1], &items[3]), (&long, &late, &late));
     assert_eq!(items[2].as_tensor().unwrap().as_slice::<u8>().unwrap(), [1, 2, 3]);

@@ -218,6 +218,14 @@ pub(crate) fn map(path: &Path) -> Result<Cairn<'static>, Failure> {
     crate::mapping::cairn(path).map_err(in_file(path))
 }
 
+/// Moves `bar` with the bytes done.
+pub(crate) fn ticks(bar: &ProgressBar) -> impl Fn(u64) -> cairnfile::Result<()> + Sync {
+    |n| {
+        bar.inc(n);
+        Ok(())
+    }
+}
+
 /// Writes `value` to `path` durably, with a progress bar; returns the file's length.
 pub(crate) fn save(path: &Path, value: &Value<'_>, options: &WriteOptions, ui: &Ui) -> Result<u64, Failure> {
     let hint = |error: Error| match error.code() {
@@ -227,7 +235,7 @@ pub(crate) fn save(path: &Path, value: &Value<'_>, options: &WriteOptions, ui: &
     let plan = Plan::new(value, options).map_err(|error| in_file(path)(hint(error)))?;
     let len = plan.file_len();
     let bar = ui.bar(len, "writing");
-    plan.save(path, &|n| bar.inc(n)).map_err(in_file(path))?;
+    plan.save(path, &ticks(&bar)).map_err(in_file(path))?;
     bar.finish_and_clear();
     Ok(len)
 }

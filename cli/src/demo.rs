@@ -147,7 +147,7 @@ impl Demo<'_> {
         }
         fs::write(&path, &bytes).map_err(|e| Failure::io("cannot write damaged.cairn", e))?;
         let damaged = open(&path)?;
-        let report = damaged.verify(&|_| {})?;
+        let report = damaged.verify(&|_| Ok(()))?;
         self.line("$ cairn verify damaged.cairn")?;
         self.text(|out| {
             let mut text = Vec::new();

@@ -8,7 +8,7 @@ use cairnfile::repair::{self, Repair};
 use cairnfile::{Cairn, Error, Report};
 use serde_json::{Value as Json, json};
 
-use crate::common::{Failure, Outcome, Ui, check_output, count, escape, human, in_file, style, styled};
+use crate::common::{Failure, Outcome, Ui, check_output, count, escape, human, in_file, style, styled, ticks};
 use crate::formats::{Input, replace};
 use crate::verify;
 
@@ -103,7 +103,7 @@ fn check(file: &File, target: &Path, ui: &Ui) -> Result<Report, Failure> {
     let bytes = Input::map(file).map_err(|e| Failure::io("cannot map the mended file", e))?;
     let cairn = Cairn::from_bytes(&bytes).map_err(in_file(target))?;
     let bar = ui.bar(cairn.file_len(), "checking");
-    let report = cairn.verify(&|n| bar.inc(n)).map_err(in_file(target));
+    let report = cairn.verify(&ticks(&bar)).map_err(in_file(target));
     bar.finish_and_clear();
     report
 }

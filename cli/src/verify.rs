@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cairnfile::{Code, Error, Fault, OpenOptions, Report};
 use serde_json::{Map, Value as Json, json};
 
-use crate::common::{Failure, Outcome, Ui, count, each_file, escape, human, in_file, style, styled};
+use crate::common::{Failure, Outcome, Ui, count, each_file, escape, human, in_file, style, styled, ticks};
 
 const AFTER_HELP: &str = "\
 Exit code 1 if a file is damaged, 3 to 5 if one cannot be opened at all; the highest of all files counts.
@@ -60,7 +60,7 @@ fn outcome(path: &Path, report: &Report) -> Outcome {
 fn check(path: &Path, ui: &Ui) -> Result<Report, Failure> {
     let cairn = OpenOptions::new().check_trailer(false).open(path).map_err(in_file(path))?;
     let bar = ui.bar(cairn.file_len(), &path.display().to_string());
-    let report = cairn.verify(&|n| bar.inc(n)).map_err(in_file(path));
+    let report = cairn.verify(&ticks(&bar)).map_err(in_file(path));
     bar.finish_and_clear();
     report
 }
