@@ -468,7 +468,10 @@ class Vectors(unittest.TestCase):
                 if got["open"] == "accept":
                     self.assertEqual(self.class_of(got["verify"]), self.class_of(entry["verify"]))
                     if entry.get("tensors"):
-                        self.assertEqual([self.class_of(t["read"]) for t in got["tensors"]], [self.class_of(x) for x in entry["tensors"]])
+                        self.assertEqual(len(got["tensors"]), len(entry["tensors"]))
+                        for tensor, outcome in zip(got["tensors"], entry["tensors"]):
+                            allowed = outcome if isinstance(outcome, list) else [outcome]
+                            self.assertIn(self.class_of(tensor["read"]), map(self.class_of, allowed))
                 if entry.get("decoded"):
                     with open(os.path.join(VECTORS, entry["decoded"]), encoding="utf-8") as file:
                         self.assertEqual(got, json.load(file))

@@ -14,7 +14,7 @@ use super::support::{Case, Expect, accepted, rejected};
 /// The specification that the vectors are of.
 const SPEC: &str = "1.0";
 /// Decoded values longer than this stand in no file: the readers are compared with each other.
-const DECODED_LIMIT: usize = 40_000;
+const DECODED_LIMIT: usize = 15_000;
 /// A twin differs from its vector in at most this many bytes, in at most this many runs.
 const TWIN_BYTES: usize = 40;
 const TWIN_RUNS: usize = 12;
@@ -33,44 +33,51 @@ const LONG: &[&str] = &[
     "block-second-of-two",
     "block-size-2-12",
     "block-size-2-22",
+    "bigint-8192-streamed",
+    "block-whole-streamed",
+    "block-in-gap",
+    "path-4097-bytes-streamed",
 ];
+
+/// Tensors whose outcome SPEC.md §8.2 leaves open: strided, and a block is bad that lies only in the gaps.
+const LEFT_OPEN: &[(&str, usize)] = &[("block-in-gap", 1)];
 
 /// Cases that show what another vector shows.
 #[rustfmt::skip]
 const LEFT_OUT: &[&str] = &[
-    "bigint-1", "bigint-8", "bigint-9-minus-one", "bigint-9-zero", "bigint-claims-4-gib", "bigint-not-minimal-negative",
+    "bigint-1", "bigint-9-minus-one", "bigint-9-zero", "bigint-claims-4-gib", "bigint-not-minimal-negative",
     "block-crc-ones", "block-crcs-swapped", "block-only", "block-size-2-255", "block-spares-neighbour-before", "block-transposed",
     "blocks-exact", "bool-2-first", "bool-2-last", "bool-255", "bool-255-second", "bool-in-view", "buffer-kind-2-owner-0",
-    "buffer-kind-7-owner-absent", "buffer-sum-wraps", "bytes-1-as-tensor", "bytes-65535-opaque", "bytes-claims-4-gib",
+    "buffer-kind-7-owner-absent", "buffer-sum-wraps", "bytes-1-as-tensor", "bytes-claims-4-gib",
     "bytes-empty-as-tensor", "bytes-of-bytes", "bytes-of-list", "bytes-of-rank-0", "bytes-of-str", "bytes-opaque-after-tensor",
     "count-buffers-2-31", "count-buffers-2-32-minus-1", "count-buffers-alone", "count-dict-2-31", "count-dtypes-2-31",
     "count-dtypes-2-32-minus-1", "count-dtypes-alone", "count-extensions-2-31", "count-extensions-2-32-minus-1",
     "count-extensions-alone", "count-list-2-31", "count-tensors-2-31", "count-tensors-2-32-minus-1", "count-tuple-2-31",
     "count-tuple-2-32-minus-1", "cover-fortran", "cover-tail-64", "cover-touching-three", "depth-128-empty-list",
     "depth-129-tuples", "dict-count-0", "dict-count-minus-1", "dict-empty-count-1", "dict-length-0", "dict-length-minus-1",
-    "dtype-block-of-0", "dtype-class-255", "dtype-i4-4-to-1", "dtype-i8-of-4-bytes", "dtype-name-delete", "dtype-name-hyphen",
-    "dtype-name-latin-1", "dtype-name-no-dot", "dtype-name-nul", "dtype-name-space", "dtype-name-utf8", "dtype-order-later",
-    "dtype-packed-16-to-1", "dtype-packed-bytes-0", "dtype-packed-of-0", "dtype-private-twice", "dtype-twice-other-geometry",
+    "dtype-block-of-0", "dtype-class-255", "dtype-i4-4-to-1", "dtype-i8-of-4-bytes", "dtype-name-hyphen",
+    "dtype-name-latin-1", "dtype-name-no-dot", "dtype-name-nul", "dtype-name-utf8", "dtype-order-later",
+    "dtype-packed-bytes-0", "dtype-packed-of-0", "dtype-private-twice", "dtype-twice-other-geometry",
     "dtype-unused-all", "extension-length-2-31", "extension-length-2-32-minus-8", "extension-padding-1", "extension-padding-2",
     "extension-padding-3", "extension-tag-0-later", "file-length-2-64-minus-1", "flag-10", "flag-11", "flag-12", "flag-13",
     "flag-14", "flag-3", "flag-4", "flag-5", "flag-6", "flag-7", "flag-8", "flag-9", "header-crc-ones", "incident-05-exponent-31",
     "incident-05-exponent-64", "incident-09-rank-255", "index-copy-stale-end", "index-crc-zero", "index-length-past-end",
-    "index-limit-huge", "index-offset-0", "index-offset-128", "index-offset-65", "index-short-float", "index-short-list",
+    "index-limit-huge", "index-offset-0", "index-offset-128", "index-short-float", "index-short-list",
     "index-short-named", "index-short-str-huge", "index-trailing-value", "key-0", "key-0f", "key-bigint", "key-complex", "key-dict",
     "key-float", "key-list", "key-null", "key-tuple", "key-twice-bytes", "key-twice-empty", "key-twice-nested",
     "layout-gap-before-trailer", "layout-lost-buffer", "list-count-0", "list-count-minus-1", "list-cuts-str", "list-length-0",
     "list-length-4-gib", "list-root-length-4-gib", "list-root-length-minus-1", "magic-after-bom", "magic-after-byte",
     "magic-byte-1", "magic-byte-2", "magic-byte-3", "magic-byte-4", "magic-byte-5", "magic-byte-6", "metadata-list",
     "metadata-named", "metadata-str", "metadata-tensor-nested", "named-name-256-private", "named-name-claims-4-gib",
-    "named-name-delete", "named-name-hyphen", "named-name-invalid-utf8", "named-name-space", "padding-smallest-0-last",
+    "named-name-hyphen", "named-name-invalid-utf8", "padding-smallest-0-last",
     "padding-smallest-1-first", "partial-and-bytes", "path-4097-streamed", "pickle", "planned-called-streamed", "prefix-1",
-    "prefix-448", "prefix-65", "rank-64-empty", "reserved-14", "reserved-15", "reserved-45", "reserved-46", "reserved-47",
+    "prefix-448", "rank-64-empty", "reserved-14", "reserved-15", "reserved-45", "reserved-46", "reserved-47",
     "reserved-48", "reserved-49", "reserved-50", "reserved-51", "reserved-52", "reserved-53", "reserved-54", "reserved-55",
     "reserved-56", "reserved-57", "reserved-58", "role-swapped", "stale-header-10", "stale-header-12", "stale-header-13",
     "stale-header-24", "stale-header-32", "stale-header-40", "stale-header-44", "stale-header-60", "stale-header-63",
     "stale-index-20", "stale-index-4", "stale-index-40", "stale-index-60", "stale-index-96", "streamed-auxiliary-first",
     "streamed-buffer-kind-7-unused", "streamed-buffer-unused", "streamed-gap-before-trailer", "streamed-header-index-crc",
-    "streamed-index-offset-huge", "streamed-length-128", "streamed-length-2-63", "streamed-prefix-128", "streamed-prefix-129",
+    "streamed-index-offset-huge", "streamed-length-2-63", "streamed-prefix-128", "streamed-prefix-129",
     "streamed-prefix-320", "streamed-prefix-63", "streamed-stale-header", "streamed-trailer-block-size-11",
     "streamed-trailer-reserved-44", "streamed-trailer-role", "streamed-trailer-stale", "streamed-trailing-zeros",
     "strides-overlap-three", "strides-row-major-one", "strides-row-major-ones", "strides-row-major-vector", "strides-wrap-between",
@@ -160,9 +167,10 @@ fn vector(case: &Case, twins: &[&Case]) -> Vector {
     let decoded = (expect == "accept").then(|| answer.to_string() + "\n").filter(|text| text.len() <= DECODED_LIMIT);
     let outcomes: Vec<_> = answer["tensors"].as_array().into_iter().flatten().map(|tensor| tensor["read"].clone()).collect();
     let all_accept = outcomes.iter().all(|outcome| outcome == "accept");
+    let outcomes: Vec<_> = outcomes.into_iter().enumerate().map(|(number, found)| left_open(case.name, number, found)).collect();
     let twin = if expect == "accept" { None } else { find_twin(case, twins) };
     let stem = stem(expect, case.name);
-    let entry = json!({
+    let mut entry = json!({
         "id": case.name,
         "file": format!("{stem}.cairn"),
         "sha256": sha256(&case.bytes),
@@ -179,7 +187,18 @@ fn vector(case: &Case, twins: &[&Case]) -> Vector {
         "decoded": decoded.as_ref().map(|_| format!("{stem}.json")),
         "canonical": expect == "accept" && answer["open"] == "accept" && !has_extensions(&case.bytes),
     });
+    entry.as_object_mut().unwrap().retain(|_, field| !field.is_null());
     Vector { id: case.name, expect, bytes: case.bytes.clone(), decoded, entry }
+}
+
+/// An outcome as the manifest states it: where others are as good, a list of them with the reference codec's first.
+fn left_open(name: &str, tensor: usize, found: Json) -> Json {
+    if !LEFT_OPEN.contains(&(name, tensor)) {
+        return found;
+    }
+    let bad = of_code(Code::BlockCrc);
+    let other = if found == bad { "accept".into() } else { bad };
+    json!([found, other])
 }
 
 /// A writer keeps no extension that it does not understand, so it does not make such files again.
@@ -230,7 +249,7 @@ fn runs(a: &[u8], b: &[u8]) -> Vec<std::ops::Range<usize>> {
 }
 
 fn change(twin: &[u8], file: &[u8]) -> Option<Json> {
-    let run = |range: std::ops::Range<usize>| json!({ "offset": range.start, "was": hex(&twin[range.clone()]), "is": hex(&file[range]) });
+    let run = |range: std::ops::Range<usize>| json!({ "offset": range.start, "is": hex(&file[range]) });
     (twin.len() == file.len()).then(|| runs(twin, file).into_iter().map(run).collect())
 }
 
@@ -261,6 +280,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("named", "9.5"),
     ("dtype", "7.3"),
     ("packed", "8.3"),
+    ("block-whole", "8.1"),
     ("block-", "7.6"),
     ("tensor-order", "7.6"),
     ("tensor-root", "9.6"),
@@ -268,6 +288,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("rank", "7.6"),
     ("bool-", "8.3"),
     ("bools", "9.2"),
+    ("elements", "8.3"),
     ("ints", "9.2"),
     ("bigint", "9.2"),
     ("float", "9.2"),

@@ -275,6 +275,12 @@ fn carriers(cases: &mut Cases) {
         "A pickle under our suffix: no reader here falls back to another format.",
     );
     cases.open_bytes(
+        "incident-23-hdf5",
+        "magic",
+        [b"\x89HDF\r\n\x1A\n".as_slice(), &[0; 56]].concat(),
+        "HDF5, CVE-2016-4333 and later: a large reader is a large target. Its signature begins with the byte that ours does.",
+    );
+    cases.open_bytes(
         "incident-22-noise",
         "header-crc",
         [MAGIC.as_slice(), &(0_u32..248).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>()].concat(),

@@ -1,5 +1,6 @@
 //! Small files for the vectors: those that many refused ones derive from, and bounds that others reach at length.
 
+use super::accept::above_i64;
 use super::*;
 
 pub(super) fn accept(cases: &mut Cases) {
@@ -68,6 +69,47 @@ pub(super) fn accept(cases: &mut Cases) {
         &opaque_bytes(65537, 1, |file| file),
         "Bytes just too long for the index, in a buffer that only an extension can read.",
     );
+    cases.opaque(
+        "elements-kind-unknown",
+        &opaque_elements(),
+        "A bool of 2 and set tail bits in a buffer of unknown kind are not looked at.",
+    );
+    cases.accept("dict-smallest-pair", &root(object(&[("", null())])), "A pair takes six bytes at least.");
+    cases.accept(
+        "rank-63",
+        &RawFile { streamed: true, ..tensors(&["u8"], &[], &[RawTensor::empty(0, &[0; 63])]) },
+        "One axis below the highest rank.",
+    );
+    cases.accept(
+        "bigint-8192-streamed",
+        &RawFile { streamed: true, ..root(bigint(&above_i64(8192))) },
+        "A big int of 8192 bytes, the longest: 19,726 decimal digits.",
+    );
+    cases.accept(
+        "block-whole-streamed",
+        &RawFile { streamed: true, log2_block: 12, ..vector(4096) },
+        "A buffer of exactly one block has one block.",
+    );
+}
+
+/// Elements that no buffer of kind 0 may hold, in one that only an extension can read.
+fn opaque_elements() -> RawFile {
+    let records = [RawTensor::new(0, 0, 0, &[2]), RawTensor::new(1, 0, 0, &[3])];
+    let mut file = tensors(&["bool", "i4"], &[], &records);
+    file.extensions.push(RawExtension::new(9, b""));
+    file.buffers.push(RawBuffer::of_kind(7, 9, vec![2, 0xFF]));
+    file
+}
+
+/// Three blocks, the second damaged, under a dense tensor and strided ones: with nothing in it but a gap, with an
+/// element in it, and before it.
+fn gap() -> Vec<u8> {
+    let strided = |offset, stride| RawTensor::new(0, 0, offset, &[2]).strided(&[stride]);
+    let records = [RawTensor::new(0, 0, 0, &[8193]), strided(0, 8192), strided(4096, 4096), strided(0, 2)];
+    let file = RawFile { streamed: true, log2_block: 12, ..tensors(&["u8"], &[8193], &records) };
+    let mut bytes = file.build();
+    bytes[file.layout().buffers[0].start + 5000] ^= 1;
+    bytes
 }
 
 pub(super) fn reject(cases: &mut Cases) {
@@ -139,6 +181,12 @@ pub(super) fn reject(cases: &mut Cases) {
         bytes[file.layout().buffers[0].start + at] ^= 1;
         cases.verify(name, "block-crc", bytes, "A flipped bit on one side of the seam between two blocks.");
     }
+    cases.verify(
+        "block-in-gap",
+        "block-crc",
+        gap(),
+        "A damaged block that a strided tensor only steps over: it may be refused for it or not; one with an element there is.",
+    );
     let two = || tensors(&["u8"], &[1, 1], &[RawTensor::new(0, 0, 0, &[1]), RawTensor::new(0, 1, 0, &[1])]);
     for (name, buffer) in [("block-spares-neighbour", 0), ("block-spares-neighbour-before", 1)] {
         let mut bytes = two().build();
@@ -172,8 +220,23 @@ pub(super) fn reject(cases: &mut Cases) {
     for (name, key) in [
         ("path-4097-streamed", object(&[(&"k".repeat(4097), null())])),
         ("path-4097-int-streamed", object(&[(&"k".repeat(4089), dict(&[(int(0), null())]))])),
+        ("path-4097-bytes-streamed", dict(&[(bytes(&[0x80; 4097]), null())])),
     ] {
         cases.open(name, "path-limit", &RawFile { streamed: true, ..root(key) }, "4096 bytes of keys are the most along a path.");
+    }
+    keys_too_long(cases);
+}
+
+/// Keys that state more than a path may hold, and than there is.
+fn keys_too_long(cases: &mut Cases) {
+    for (name, tag, length) in [("key-str-claims-4097", 0x08, 4097), ("key-bytes-claims-65537", 0x09, 65537)] {
+        let pair = [counted(tag, length, b"abc"), null()].concat();
+        cases.open(
+            name,
+            "value-length",
+            &root(container(DICT, 1, pair.len() as u32, &pair)),
+            "A key's bytes are missed before any limit is judged, and the limit of bytes values is not that of keys.",
+        );
     }
 }
 
