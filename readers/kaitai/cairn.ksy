@@ -17,8 +17,8 @@ doc: |
   Values nest at most 128 deep (§9.3): `value` is told its depth and refuses more, so recursion is bounded, at 6 to 8 calls of the target language a
   level.
 
-  `.as<u8>` keeps computed numbers at 64 bits in targets that give them 32. `_ >= 0` is asked of unsigned fields for targets whose widest integer is
-  signed; they read 2^63 and above as negative.
+  Some turns are for targets with narrower or signed numbers: `.as<u8>` keeps a computed number at 64 bits, `_ >= 0` refuses u8 above 2^63−1 where they
+  are read as negative, `%` has powers of two only, no difference is taken before it is known to be positive, single bytes are masked.
 doc-ref: SPEC.md
 seq:
   - id: header
@@ -274,6 +274,8 @@ types:
           expr: _ > tag_before and _ < 0x80000000
       - id: len_payload
         type: u4
+        valid:
+          expr: _ <= _io.size - _io.pos
       - id: payload
         size: len_payload
       - id: padding
@@ -340,7 +342,7 @@ types:
       - id: check_packed
         size: 0
         valid:
-          expr: len_group * 8 % num_elements == 0
+          expr: len_group * 8 / num_elements * num_elements == len_group * 8
         if: geometry == geometry::packed
       - id: len_name
         type: u1
@@ -451,7 +453,7 @@ types:
       - id: len
         type: u8
         valid:
-          expr: _ >= 0 and _ <= _root._io.size - 64 - ofs
+          expr: _ >= 0 and ofs <= _root._io.size - 64 and _ <= _root._io.size - 64 - ofs
         doc: Stored length. It fits between its derived place and the trailer, so no sum of lengths overflows.
       - id: kind
         type: u4
@@ -474,9 +476,7 @@ types:
         value: 'is_auxiliary ? num_viewed_before : num_viewed_before + 1'
         doc: Of this buffer and those before it, how many are not auxiliary.
       num_blocks:
-        value: >-
-          (num_blocks_before + len / _root.header.block_size
-          + (len % _root.header.block_size == 0 ? 0 : 1)).as<u8>
+        value: (num_blocks_before + (len + _root.header.block_size - 1) / _root.header.block_size).as<u8>
         doc: The blocks (§8.1) of this buffer and those before it.
   tensor:
     doc: |
@@ -526,7 +526,7 @@ types:
       - id: check_groups
         size: 0
         valid:
-          expr: rank != 0 and axes.last.extent % dtype.num_elements == 0
+          expr: rank != 0 and axes.last.extent / dtype.num_elements * dtype.num_elements == axes.last.extent
         if: dtype.geometry == geometry::block
         doc: The last axis of a block dtype is in whole groups.
       - id: check_buffer
@@ -555,7 +555,7 @@ types:
       - id: check_extent
         size: 0
         valid:
-          expr: offset >= 0 and offset <= buffer.len - len_extent
+          expr: offset >= 0 and len_extent <= buffer.len and offset <= buffer.len - len_extent
         if: has_bytes
     instances:
       has_buffer:
@@ -574,7 +574,7 @@ types:
         value: '(rank == 0 ? 1 : axes.last.product).as<u8>'
         doc: With extents of 0 counted as 1.
       num_groups:
-        value: '(num_elements / dtype.num_elements + (num_elements % dtype.num_elements == 0 ? 0 : 1)).as<u8>'
+        value: ((num_elements - 1) / dtype.num_elements + 1).as<u8>
       len_extent:
         value: '((has_strides ? strides.last.reach + 1 : num_groups) * dtype.len_group).as<u8>'
         doc: Bytes from the first element to the end of the last.
@@ -666,9 +666,9 @@ types:
         type:
           switch-on: tag
           cases:
-            tag::int: int64
+            tag::int: int_body
             tag::big_int: big_int
-            tag::float: float64
+            tag::float: float_body
             tag::complex: complex
             tag::str: text
             tag::bytes: octets
@@ -677,12 +677,12 @@ types:
             tag::dict: dict(depth, len_path, num_tensors, false)
             tag::named: named(depth, len_path, num_tensors)
             tag::tensor: tensor_number(num_tensors)
-  int64:
+  int_body:
     seq:
       - id: number
         type: s8
   big_int:
-    doc: Two's complement, little-endian, as short as its sign allows and too long for int64 (§9.2).
+    doc: Two's complement, little-endian, as short as its sign allows and too long for 8 bytes (§9.2).
     seq:
       - id: len
         type: u4
@@ -692,10 +692,10 @@ types:
       - id: octets
         size: len
         valid:
-          expr: '_[len - 2] < 0x80 ? _[len - 1] != 0x00 : _[len - 1] != 0xff'
-  float64:
+          expr: '(_[len - 2] & 0x80) == 0 ? (_[len - 1] & 0xff) != 0x00 : (_[len - 1] & 0xff) != 0xff'
+  float_body:
     seq:
-      - id: float
+      - id: value
         size: 8
         type: binary64
   complex:
@@ -720,6 +720,8 @@ types:
     seq:
       - id: len
         type: u4
+        valid:
+          expr: _ <= _io.size - _io.pos
       - id: text
         size: len
         type: str
@@ -748,7 +750,7 @@ types:
       - id: len
         type: u4
         valid:
-          expr: _ >= count
+          expr: _ >= count and _ <= _io.size - _io.pos
       - id: items
         size: len
         type: items(count, depth + 1, len_path, num_tensors)
@@ -789,7 +791,7 @@ types:
       - id: len
         type: u4
         valid:
-          expr: _ / 6 >= count
+          expr: _ / 6 >= count and _ <= _io.size - _io.pos
       - id: items
         size: len
         type: pairs(count, depth + 1, len_path, num_tensors, only_str)
@@ -847,6 +849,8 @@ types:
         if: tag == tag::int
       - id: len
         type: u4
+        valid:
+          expr: _ <= _io.size - _io.pos
         if: tag != tag::int
       - id: check_path
         size: 0
