@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import test from "node:test";
 import { CairnError, Complex, Dict, NaNBits, Named, Tensor, Tuple, addressToken, crc32, openCairn, parseAddress } from "./cairn.js";
+import { DTYPES, bytesOf, make, sized, text, u, v } from "./make.js";
 import { judge } from "./runner.js";
 
 // ------------------------------------------------------------------------------------------------------------------- the vectors
@@ -23,59 +24,11 @@ test("vectors", { skip: !existsSync(vectors + "manifest.json") && "no vectors he
     assert.equal(kind(got.open), kind(v.open), `${v.id}: open ${JSON.stringify(got.open)}`);
     if (got.open !== "accept") continue;
     assert.equal(kind(got.verify), kind(v.verify), `${v.id}: verify ${JSON.stringify(got.verify)}`);
-    if (v.tensors) assert.deepEqual(got.tensors.map((t) => kind(t.read)), v.tensors.map(kind), v.id);
+    v.tensors?.forEach((allowed, i) => assert.ok([allowed].flat().map(kind).includes(kind(got.tensors[i].read)), `${v.id}: tensor ${i}`));
     if (v.decoded) assert.deepEqual(got, JSON.parse(readFileSync(vectors + v.decoded, "utf8")), v.id);
   }
 });
 
-// ------------------------------------------------------------------------------------------------------- a small writer, for tests
-
-const u = (x, n) => Array.from({ length: n }, (_, i) => Number((BigInt(x) >> BigInt(8 * i)) & 255n));
-const text = (s) => [...new TextEncoder().encode(s)];
-const sized = (b) => [...u(b.length, 4), ...b];
-const v = {
-  nil: [1], no: [2], yes: [3], int: (x) => [4, ...u(BigInt.asUintN(64, BigInt(x)), 8)], big: (b) => [5, ...sized(b)], bits: (x) => [6, ...u(x, 8)],
-  float: (x) => [6, ...new Uint8Array(Float64Array.of(x).buffer)], complex: (a, b) => [7, ...new Uint8Array(Float64Array.of(a, b).buffer)],
-  str: (s) => [8, ...sized(text(s))], bytes: (b) => [9, ...sized(b)], tensor: (n) => [14, ...u(n, 4)], named: (n, x) => [13, ...sized(text(n)), ...x],
-  list: (...x) => [10, ...u(x.length, 4), ...sized(x.flat())], tuple: (...x) => [11, ...u(x.length, 4), ...sized(x.flat())],
-  dict: (...x) => [12, ...u(x.length / 2, 4), ...sized(x.flat())],
-};
-const DTYPES = { u8: [1, 1, 0], bool: [1, 1, 0], f32: [1, 4, 0], i64: [1, 8, 0], f16: [1, 2, 0], bf16: [1, 2, 0], i4: [2, 1, 1], u1: [8, 1, 1], f6_e2m3fn: [4, 3, 1], c64: [1, 8, 0] };
-
-/** tensors: { dtype, shape, strides?, buffer (number or null), offset? }; buffers: Uint8Arrays. */
-function make({ root = v.nil, metadata = v.dict(), tensors = [], buffers = [], streamed = false, log2 = 12, change = (index) => index }) {
-  const names = [...new Set(tensors.map((t) => t.dtype))], bs = 2 ** log2, align = (x, a) => Math.ceil(x / a) * a;
-  let index = [...u(0, 4), ...u(names.length, 4)];
-  for (const n of names) index.push(...u(DTYPES[n][0], 4), ...u(DTYPES[n][1], 4), DTYPES[n][2], n.length, ...text(n));
-  index.push(...u(buffers.length, 4));
-  for (const b of buffers) index.push(...u(b.length, 8), ...u(0, 8));
-  for (const b of buffers) for (let i = 0; i < b.length; i += bs) index.push(...u(crc32(b.subarray(i, i + bs)), 4));
-  index.push(...u(tensors.length, 4));
-  for (const t of tensors) {
-    index.push(...u(names.indexOf(t.dtype), 4), ...u(t.buffer ?? 0xffffffff, 4), ...u(t.offset ?? 0, 8), t.shape.length, t.strides ? 1 : 0);
-    for (const n of [...t.shape, ...(t.strides ?? [])]) index.push(...u(n, 8));
-  }
-  index = Uint8Array.from(change([...index, ...metadata, ...root]));
-  let end = streamed ? 64 : 64 + index.length;
-  const starts = buffers.map((b) => { const s = align(end, b.length >= 65536 ? 4096 : 64); end = s + b.length; return s; });
-  const second = align(end, 64), size = align(second + index.length, 64) + 64, file = new Uint8Array(size), view = new DataView(file.buffer);
-  const head = (at, flags, offset) => {
-    file.set([0x89, 0x43, 0x41, 0x49, 0x52, 0x4e, 13, 10, 1, 0, flags, 0, log2], at);
-    if (offset) {
-      file.set([...u(size, 8), ...u(offset, 8), ...u(index.length, 8)], at + 16);
-      view.setUint32(at + 40, crc32(index), true);
-    }
-    view.setUint32(at + 60, crc32(file.subarray(at, at + 60)), true);
-  };
-  head(0, streamed ? 1 : 0, streamed ? 0 : 64);
-  head(size - 64, streamed ? 3 : 2, second);
-  if (!streamed) file.set(index, 64);
-  buffers.forEach((b, i) => file.set(b, starts[i]));
-  file.set(index, second);
-  return { file, starts, second };
-}
-
-const bytesOf = (typed) => new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength);
 const refused = (code, name) => (e) => e instanceof CairnError && e.code === code && (!name || e.class === name);
 const opens = async (parts) => openCairn(make(parts).file);
 
