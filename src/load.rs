@@ -106,6 +106,14 @@ impl<'a> Cairn<'a> {
         Ok(loaded)
     }
 
+    /// Bytes of the buffers under `values`: what a fetch brings in.
+    ///
+    /// # Errors
+    /// None for a file that `open` accepted.
+    pub fn bytes_under<'c>(&'c self, values: &[ValueRef<'c>]) -> Result<u64> {
+        Loaded::<'_, 'c>::of(self, values).map(|loaded| loaded.byte_len())
+    }
+
     /// Verifies the buffers under `values` by reading them, then maps the file copy-on-write: pages come in when they
     /// are touched, and what is written to them never reaches the file. A file that was not opened by its path is copied.
     ///

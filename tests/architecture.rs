@@ -7,7 +7,7 @@ use std::path::Path;
 /// The modules from the ground up: each may import those before it.
 const LAYERS: &[&[&str]] = &[
     // What can be wrong, and how much.
-    &["error", "limits", "sniff"],
+    &["error", "limits", "sniff", "pattern"],
     // Bytes, memory and threads.
     &["bytes", "checksum", "parallel", "memory", "source"],
     // The parts of a file, each with its parser and its encoder.

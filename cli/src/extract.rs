@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use cairnfile::{Dict, Named, Node, Place, Value, ValueRef};
+use cairnfile::{Dict, Named, Node, Pattern, PatternProgress, Place, Value, ValueRef};
 
 use crate::common::{Failure, Outcome, Ui, check_output, count, human, in_file, map, options_like, save};
-use crate::pattern::{Pattern, Progress};
 use crate::values::{below, take};
 
 const AFTER_HELP: &str = "\
@@ -74,7 +73,7 @@ struct Kept<'c> {
 }
 
 impl Extractor<'_> {
-    fn keep<'c>(&mut self, value: ValueRef<'c>, progress: &[Progress], address: &mut String) -> Result<Option<Kept<'c>>, Failure> {
+    fn keep<'c>(&mut self, value: ValueRef<'c>, progress: &[PatternProgress], address: &mut String) -> Result<Option<Kept<'c>>, Failure> {
         let mut accepted = false;
         for ((pattern, progress), matched) in self.patterns.iter().zip(progress).zip(&mut self.matched) {
             let accepts = pattern.accepts(progress);
@@ -85,14 +84,14 @@ impl Extractor<'_> {
             self.note_below(value, progress, address);
             return Ok(Some(Kept { value: take(value, address)?, whole: true }));
         }
-        if !progress.iter().any(Pattern::may_match_below) {
+        if !progress.iter().any(PatternProgress::may_match_below) {
             return Ok(None);
         }
         self.keep_items(value, progress, address)
     }
 
     /// Notes the patterns that match below what another one keeps whole.
-    fn note_below(&mut self, value: ValueRef<'_>, progress: &[Progress], address: &mut String) {
+    fn note_below(&mut self, value: ValueRef<'_>, progress: &[PatternProgress], address: &mut String) {
         if self.matched.iter().all(|matched| *matched) {
             return;
         }
@@ -106,12 +105,17 @@ impl Extractor<'_> {
     }
 
     /// The progress at `address`, one token below where it was `progress`.
-    fn step(&self, progress: &[Progress], address: &str) -> Vec<Progress> {
+    fn step(&self, progress: &[PatternProgress], address: &str) -> Vec<PatternProgress> {
         let token = address.rsplit('/').next().unwrap_or_default();
         self.patterns.iter().zip(progress).map(|(pattern, progress)| pattern.step(progress, token)).collect()
     }
 
-    fn keep_items<'c>(&mut self, value: ValueRef<'c>, progress: &[Progress], address: &mut String) -> Result<Option<Kept<'c>>, Failure> {
+    fn keep_items<'c>(
+        &mut self,
+        value: ValueRef<'c>,
+        progress: &[PatternProgress],
+        address: &mut String,
+    ) -> Result<Option<Kept<'c>>, Failure> {
         let node = value.node()?;
         if let Node::Named(name, inner) = node {
             let kept = self.keep_items(inner, progress, address)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cairnfile::{Cairn, Dict, Key, Named, Value, WriteOptions};
 
 use crate::common::{Failure, Outcome, Ui, check_output, escape, human, in_file, map, options_like, owned_metadata, save};
-use crate::pattern;
+use crate::destination;
 use crate::show;
 use crate::values::take;
 
@@ -71,7 +71,7 @@ fn inputs(args: &Args) -> Result<Vec<Input<'_>>, Failure> {
     }
     for text in &args.at {
         let (address, file) = text.split_once('=').ok_or_else(|| Failure::Usage(format!("{text:?} is not ADDRESS=FILE")))?;
-        let (place, path) = (pattern::keys(address)?, Path::new(file));
+        let (place, path) = (destination::keys(address)?, Path::new(file));
         if place.is_empty() {
             return Err(Failure::Usage(format!("{text:?}: an address is not empty; name the file alone to join its root")));
         }

@@ -1,36 +1,50 @@
-//! Address patterns: globs over the tokens of an address.
+//! Address patterns: globs over the tokens of an address. Not part of the format: what selects parts of a file.
 
-use cairnfile::Key;
-
-use crate::common::Failure;
+use crate::error::{Code, Error, Result};
 
 /// A pattern such as `/layers/*/weight` or `/**/bias`: `*` and `?` stay within one token, the token `**` is any number
 /// of tokens, `\` takes the next character as it is.
-#[derive(Debug)]
-pub(crate) struct Pattern {
+///
+/// ```
+/// let pattern = cairnfile::Pattern::new("/layers/*/weight").unwrap();
+/// let progress = ["layers", "0", "weight"].iter().fold(pattern.start(), |p, token| pattern.step(&p, token));
+/// assert!(pattern.accepts(&progress));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pattern {
     tokens: Vec<String>,
 }
 
 /// How far into a pattern a walk down the tree has come: the tokens that may be next.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress(Vec<usize>);
+pub struct PatternProgress(Vec<usize>);
+
+impl PatternProgress {
+    /// Whether the pattern can still match here or further down.
+    pub fn may_match_below(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
 
 impl Pattern {
     /// Parses a pattern.
-    pub(crate) fn new(text: &str) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// `address` for a text that is neither empty nor begins with `/`.
+    pub fn new(text: &str) -> Result<Self> {
         if !text.is_empty() && !text.starts_with('/') {
-            return Err(Failure::Usage(format!("{text:?} is not an address pattern: it is empty or begins with '/'")));
+            return Err(Error::new(Code::Address, format!("{text:?} is not an address pattern: it is empty or begins with '/'")));
         }
         Ok(Self { tokens: text.split('/').skip(1).map(str::to_owned).collect() })
     }
 
     /// The progress at the root.
-    pub(crate) fn start(&self) -> Progress {
+    pub fn start(&self) -> PatternProgress {
         self.close(vec![0])
     }
 
     /// The progress one token further down.
-    pub(crate) fn step(&self, progress: &Progress, token: &str) -> Progress {
+    pub fn step(&self, progress: &PatternProgress, token: &str) -> PatternProgress {
         let mut next = Vec::new();
         for at in &progress.0 {
             match self.tokens.get(*at) {
@@ -43,17 +57,12 @@ impl Pattern {
     }
 
     /// Whether the pattern matches here.
-    pub(crate) fn accepts(&self, progress: &Progress) -> bool {
+    pub fn accepts(&self, progress: &PatternProgress) -> bool {
         progress.0.contains(&self.tokens.len())
     }
 
-    /// Whether the pattern can still match further down.
-    pub(crate) fn may_match_below(progress: &Progress) -> bool {
-        !progress.0.is_empty()
-    }
-
     /// Lets `**` stand for no token at all.
-    fn close(&self, mut states: Vec<usize>) -> Progress {
+    fn close(&self, mut states: Vec<usize>) -> PatternProgress {
         let mut i = 0;
         while let Some(at) = states.get(i).copied() {
             if self.tokens.get(at).is_some_and(|t| t == "**") && !states.contains(&(at + 1)) {
@@ -63,7 +72,7 @@ impl Pattern {
         }
         states.sort_unstable();
         states.dedup();
-        Progress(states)
+        PatternProgress(states)
     }
 }
 
@@ -100,30 +109,6 @@ fn glob_matches(glob: &str, token: &str) -> bool {
     }
 }
 
-/// The dict keys that `address` consists of.
-pub(crate) fn keys(address: &str) -> Result<Vec<Key>, Failure> {
-    let bad = || Failure::Usage(format!("{address:?} is not an address of dict keys"));
-    if !address.is_empty() && !address.starts_with('/') {
-        return Err(bad());
-    }
-    address.split('/').skip(1).map(|token| key(token).ok_or_else(bad)).collect()
-}
-
-fn key(token: &str) -> Option<Key> {
-    if let Some(digits) = token.strip_prefix("~i") {
-        return digits.parse().ok().map(Key::Int);
-    }
-    if let Some(hex) = token.strip_prefix("~b") {
-        let pair = |i| u8::from_str_radix(hex.get(i..i + 2)?, 16).ok();
-        return (0..hex.len()).step_by(2).map(pair).collect::<Option<_>>().map(Key::Bytes);
-    }
-    let escapes = token.matches('~').count();
-    if escapes != token.matches("~0").count() + token.matches("~1").count() {
-        return None;
-    }
-    Some(Key::Str(token.replace("~1", "/").replace("~0", "~")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,12 +135,5 @@ mod tests {
     #[test]
     fn backslash_is_literal() {
         assert!(matches("/\\*", "/*") && !matches("/\\*", "/a"));
-    }
-
-    #[test]
-    fn addresses_become_keys() {
-        let found = keys("/a~1b/~i-3/~bff00/~0").ok();
-        assert_eq!(found, Some(vec![Key::from("a/b"), Key::Int(-3), Key::Bytes(vec![255, 0]), Key::from("~")]));
-        assert!(keys("a").is_err() && keys("/~2").is_err() && keys("/~ix").is_err() && keys("/~bf").is_err());
     }
 }

@@ -1,0 +1,199 @@
+"""Saving and loading: to paths, bytes and file objects."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Union
+
+from . import _cairnfile
+from ._adapt import Adapter
+from ._lazy import NUMPY, File, Hooks
+
+PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+Progress = Union[bool, Callable[[int, int], object], None]
+
+
+class _How:
+    """How to save: what the extension module looks at."""
+
+    def __init__(self, metadata, copy, durable=True, block_size=None):
+        if metadata is not None and type(metadata) is not dict:
+            raise TypeError("metadata is a dict with str keys")
+        self.adapt = Adapter()
+        self.metadata = metadata
+        self.copy = bool(copy)
+        self.durable = bool(durable)
+        self.block_size = block_size
+
+
+class _Bar:
+    """tqdm as a callback; `progress=True` asks for it."""
+
+    def __init__(self, label: str):
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            raise ImportError("progress=True needs tqdm: pip install 'cairnfile[progress]', or pass a function") from None
+        self._bar = tqdm(desc=label, unit="B", unit_scale=True, unit_divisor=1024)
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Progress:
+    """The callback that is asked for, closed when the work ends."""
+
+    def __init__(self, wanted: Progress, label: str):
+        if wanted is True:
+            wanted = _Bar(label)
+        elif wanted is False:
+            wanted = None
+        elif wanted is not None and not callable(wanted):
+            raise TypeError("progress is True, or a function of (done, total)")
+        self._callback = wanted
+
+    def __enter__(self):
+        return self._callback
+
+    def __exit__(self, *_exception) -> None:
+        if isinstance(self._callback, _Bar):
+            self._callback.close()
+
+
+def save(
+    obj: Any,
+    path: Any,
+    *,
+    metadata: dict[str, Any] | None = None,
+    copy: bool = False,
+    durable: bool = True,
+    block_size: int | None = None,
+    progress: Progress = None,
+) -> None:
+    """Saves a value. When this returns, the new file survives a power cut; before, the old one does.
+
+    Parameters
+    ----------
+    obj : any
+        A nest of dict (keys str, int or bytes), list, tuple, None, bool, int, float, complex, str, bytes, numpy scalars
+        and arrays of every layout, and tensors of torch, jax, tensorflow and mxnet. Types are matched exactly; order,
+        memory layout, shared arrays and overlapping views are kept. Arrays must not change while this runs.
+    path : str, os.PathLike or file object
+        Where to. A file object gets the same bytes by `write`, and nothing is synced.
+    metadata : dict, optional
+        A dict with str keys and without tensors, kept beside the value.
+    copy : bool
+        Whether tensors that share memory in a way that cannot be kept are written as copies instead of refused.
+    durable : bool
+        Whether to wait until the file survives a power cut. Replacing is atomic either way.
+    block_size : int, optional
+        Bytes with a checksum of their own: a power of two from 4096 to 4194304; 262144 if left out.
+    progress : bool or callable, optional
+        True for a tqdm bar, or a function of (bytes done, bytes in all).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value that cannot be kept, with its address.
+    SharingLostError
+        For views whose sharing would be lost.
+    OSError
+        If the system refuses; the old file is as it was. KeyboardInterrupt leaves it too.
+
+    Examples
+    --------
+    >>> import cairnfile, numpy as np, tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "state.cairn")
+    >>> cairnfile.save({"w": np.ones((2, 2)), "step": 1000}, path)
+    >>> cairnfile.load(path)
+    {'w': array([[1., 1.],
+           [1., 1.]]), 'step': 1000}
+    """
+    how = _How(metadata, copy, durable, block_size)
+    with _Progress(progress, "saving") as callback:
+        if hasattr(path, "write"):
+            _cairnfile.write(obj, path, how, callback)
+        else:
+            _cairnfile.save(obj, os.fsdecode(path), how, callback)
+
+
+def dumps(obj: Any, *, metadata: dict[str, Any] | None = None, copy: bool = False, block_size: int | None = None) -> bytes:
+    """The file that `save` would write, as bytes."""
+    return _cairnfile.dumps(obj, _How(metadata, copy, block_size=block_size))
+
+
+def load(
+    path: Any,
+    *,
+    only: str | list[str] | None = None,
+    mmap: bool = False,
+    max_memory: int | None = None,
+    progress: Progress = None,
+    _hooks: Hooks = NUMPY,
+) -> Any:
+    """Loads what was saved, every byte of it verified.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or file object
+        Where from. A file object is read to its end.
+    only : str or list of str, optional
+        An address such as ``"/model/encoder"``, for the value there; or patterns, for the containers with what matches:
+        ``*`` and ``?`` stay within a key, ``**`` is any number of keys, ``\\`` takes the next character as it is.
+    mmap : bool
+        False copies into memory of its own, on all cores: the fastest way to all of a file, and safe whatever happens to
+        it. True verifies and then maps: arrays are writable, pages come in when they are touched, and nothing that is
+        written reaches the file. Nobody may truncate or change the file meanwhile (replacing it is fine): one that
+        shrinks ends the process.
+    max_memory : int, optional
+        Refuses to load more bytes of tensors than this.
+    progress : bool or callable, optional
+        True for a tqdm bar, or a function of (bytes done, bytes in all).
+
+    Raises
+    ------
+    CairnError
+        For a file that is damaged (`CorruptError`), cut (`TruncatedError`), foreign or wrong (`MalformedError`,
+        `InvalidError`), newer (`UnsupportedError`) or too large (`LimitError`). Nothing is loaded in part.
+    """
+    only = list(only) if isinstance(only, (tuple, set, frozenset)) else only
+    with _Progress(progress, "loading") as callback:
+        if hasattr(path, "read"):
+            if mmap:
+                raise ValueError("a file object cannot be mapped: pass its path")
+            return _cairnfile.loads(bytes(path.read()), _hooks, only, max_memory, callback)
+        return _cairnfile.load(os.fsdecode(path), _hooks, only, bool(mmap), max_memory, callback)
+
+
+def loads(data: bytes, *, only: str | list[str] | None = None, max_memory: int | None = None, _hooks: Hooks = NUMPY) -> Any:
+    """Loads from the bytes of a file; arrays are copies."""
+    return _cairnfile.loads(bytes(data), _hooks, only, max_memory, None)
+
+
+def open(path: PathLike, *, mmap: bool = False, max_memory: int | None = None) -> File:
+    """Opens a file: costs its index, not its data.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    mmap : bool
+        False reads what is asked for, verified each time: safe whatever happens to the file. True maps: arrays are
+        views of the file, read-only, verified when first taken. Nobody may truncate or change the file meanwhile.
+
+    Returns
+    -------
+    File
+        A mapping from addresses to handles, and a context manager.
+    """
+    return File(os.fsdecode(path), mmap=bool(mmap), max_memory=max_memory)
+
+
+def verify(path: PathLike, *, progress: Progress = None) -> list[dict]:
+    """Checks every byte of a file. Returns the faults, as `File.verify` does; an empty list for an intact file."""
+    with open(path) as file, _Progress(progress, "verifying") as callback:
+        return file.verify(progress=callback)

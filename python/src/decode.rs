@@ -1,0 +1,220 @@
+//! Values of a file → Python objects. Leaves that are one tensor become one object.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cairnfile::{Cairn, DType, Loaded, Node, Place, Storage, Tensor, TensorRef, ValueRef};
+use numpy::PyArrayDescr;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+
+use crate::error::raise;
+use crate::keys;
+use crate::memory::{self, Memory};
+use crate::pick::{Picked, unnamed};
+use crate::raw::Raw;
+
+/// What the Python side hands in.
+#[derive(FromPyObject)]
+pub(crate) struct Hooks<'py> {
+    /// `describe(name, class, elements, bytes)`: the numpy.dtype of a dtype, or None where NumPy has none.
+    describe: Bound<'py, PyAny>,
+    /// `make(dtype, geometry, shape, strides, data, offset, buffer)`: the array of a framework, or None to make NumPy's.
+    make: Option<Bound<'py, PyAny>>,
+    /// `unknown(raw)`: the object of a tensor whose dtype NumPy lacks.
+    unknown: Bound<'py, PyAny>,
+    /// `restore(name, value)`: the object of a named value.
+    restore: Bound<'py, PyAny>,
+}
+
+/// Makes Python objects of tensors.
+pub(crate) struct Maker<'h, 'py> {
+    py: Python<'py>,
+    hooks: &'h Hooks<'py>,
+    descrs: HashMap<DType, Option<Bound<'py, PyArrayDescr>>>,
+    /// Storages by the address of their first byte.
+    memories: HashMap<usize, Bound<'py, Memory>>,
+    /// The file that storages borrow from, where they do.
+    file: Option<&'h Arc<Cairn<'static>>>,
+}
+
+impl<'h, 'py> Maker<'h, 'py> {
+    pub(crate) fn new(py: Python<'py>, hooks: &'h Hooks<'py>, file: Option<&'h Arc<Cairn<'static>>>) -> Self {
+        Self { py, hooks, descrs: HashMap::new(), memories: HashMap::new(), file }
+    }
+
+    /// The object of `tensor`, which views the buffer called `buffer` from byte `start` of its storage on.
+    pub(crate) fn object(&mut self, tensor: &Tensor<'static>, buffer: Option<(u32, u64)>) -> PyResult<Bound<'py, PyAny>> {
+        let descr = match self.descrs.get(tensor.dtype()) {
+            Some(found) => found.clone(),
+            None => self.describe(tensor.dtype())?,
+        };
+        let memory = self.memory(tensor.storage())?;
+        if let Some(make) = &self.hooks.make {
+            let made = self.make(make, tensor, &memory, buffer)?;
+            if !made.is_none() {
+                return Ok(made);
+            }
+        }
+        match descr {
+            Some(descr) => memory::new_array(&memory, descr, tensor.shape(), tensor.byte_strides(), tensor.offset()),
+            None => {
+                let data = self.bytes(&memory, 0, tensor.storage().len())?;
+                self.hooks.unknown.call1((Bound::new(self.py, Raw::read(tensor, data))?,))
+            }
+        }
+    }
+
+    fn describe(&mut self, dtype: &DType) -> PyResult<Option<Bound<'py, PyArrayDescr>>> {
+        let geometry = dtype.geometry();
+        let found = self.hooks.describe.call1((dtype.name(), geometry.class.name(), geometry.elements, geometry.bytes))?;
+        let descr = if found.is_none() { None } else { Some(found.cast_into::<PyArrayDescr>()?) };
+        self.descrs.insert(dtype.clone(), descr.clone());
+        Ok(descr)
+    }
+
+    fn memory(&mut self, storage: &Storage<'static>) -> PyResult<Bound<'py, Memory>> {
+        let address = storage.bytes().map_or(0, |bytes| bytes.as_ptr().addr());
+        if let Some(known) = self.memories.get(&address) {
+            return Ok(known.clone());
+        }
+        let memory = Bound::new(self.py, Memory::new(storage.clone(), self.file))?;
+        self.memories.insert(address, memory.clone());
+        Ok(memory)
+    }
+
+    /// `len` bytes of `memory` from `start` on, as an array of uint8.
+    fn bytes(&self, memory: &Bound<'py, Memory>, start: u64, len: u64) -> PyResult<Bound<'py, PyAny>> {
+        memory::new_array(memory, numpy::dtype::<u8>(self.py), &[len], None, start)
+    }
+
+    fn make(
+        &self,
+        make: &Bound<'py, PyAny>,
+        tensor: &Tensor<'_>,
+        memory: &Bound<'py, Memory>,
+        buffer: Option<(u32, u64)>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let geometry = tensor.dtype().geometry();
+        let geometry = (geometry.class.name(), geometry.elements, geometry.bytes);
+        let shape = PyTuple::new(self.py, tensor.shape())?;
+        let strides = tensor.byte_strides().map(|s| PyTuple::new(self.py, s)).transpose()?;
+        // The rest of the memory belongs to other buffers.
+        let (number, start) = buffer.map_or((None, 0), |(number, start)| (Some(number), start));
+        let end = tensor.storage().len();
+        let data = self.bytes(memory, start, end - start)?;
+        make.call1((tensor.dtype().name(), geometry, shape, strides, data, tensor.offset() - start, number))
+    }
+}
+
+/// Builds the objects of values that were brought in.
+pub(crate) struct Decoder<'c, 'h, 'py> {
+    maker: Maker<'h, 'py>,
+    loaded: Loaded<'c, 'static>,
+    /// Objects of tensors, by number.
+    objects: HashMap<u32, Bound<'py, PyAny>>,
+}
+
+impl<'c, 'h, 'py> Decoder<'c, 'h, 'py> {
+    pub(crate) fn new(maker: Maker<'h, 'py>, loaded: Loaded<'c, 'static>) -> Self {
+        Self { maker, loaded, objects: HashMap::new() }
+    }
+
+    fn py(&self) -> Python<'py> {
+        self.maker.py
+    }
+
+    pub(crate) fn picked(&mut self, picked: &Picked<'c>) -> PyResult<Bound<'py, PyAny>> {
+        let (value, items) = match picked {
+            Picked::Whole(value) => return self.value(*value),
+            Picked::Part(value, items) => (*value, items),
+        };
+        let mut names = Vec::new();
+        let container = unnamed(value, &mut names).map_err(|e| raise(self.py(), &e))?;
+        if let Node::Dict(_) = container.node().map_err(|e| raise(self.py(), &e))? {
+            let dict = PyDict::new(self.py());
+            for (place, item) in items {
+                if let Place::Key(key) = place {
+                    dict.set_item(keys::decode(self.py(), key)?, self.picked(item)?)?;
+                }
+            }
+            // A name that stands on a dict still fits a smaller one; all others would lose their form.
+            return names.iter().rev().try_fold(dict.into_any(), |value, name| self.restore(name, value));
+        }
+        let items = items.iter().map(|(_, item)| self.picked(item)).collect::<PyResult<Vec<_>>>()?;
+        match container.node().map_err(|e| raise(self.py(), &e))? {
+            Node::Tuple(_) if names.is_empty() => Ok(PyTuple::new(self.py(), items)?.into_any()),
+            _ => Ok(PyList::new(self.py(), items)?.into_any()),
+        }
+    }
+
+    pub(crate) fn value(&mut self, value: ValueRef<'c>) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py();
+        Ok(match value.node().map_err(|e| raise(py, &e))? {
+            Node::Tensor(tensor) => self.tensor(tensor)?,
+            Node::Str(text) => PyString::new(py, text).into_any(),
+            Node::Dict(_) => self.dict(value)?,
+            Node::List(_) => PyList::new(py, self.items(value)?)?.into_any(),
+            Node::Tuple(_) => PyTuple::new(py, self.items(value)?)?.into_any(),
+            Node::Named(name, inner) => {
+                let inner = self.value(inner)?;
+                self.restore(name, inner)?
+            }
+            Node::LongBytes(tensor) => {
+                let tensor = self.loaded.tensor(tensor).map_err(|e| raise(py, &e))?;
+                PyBytes::new(py, &tensor.row_major_bytes().map_err(|e| raise(py, &e))?).into_any()
+            }
+            node => scalar(py, node)?,
+        })
+    }
+
+    fn restore(&self, name: &str, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.maker.hooks.restore.call1((name, value))
+    }
+
+    fn items(&mut self, value: ValueRef<'c>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        value.items().map(|(_, item)| self.value(item)).collect()
+    }
+
+    fn dict(&mut self, value: ValueRef<'c>) -> PyResult<Bound<'py, PyAny>> {
+        let dict = PyDict::new(self.py());
+        for (place, item) in value.items() {
+            if let Place::Key(key) = place {
+                dict.set_item(keys::decode(self.py(), &key)?, self.value(item)?)?;
+            }
+        }
+        Ok(dict.into_any())
+    }
+
+    fn tensor(&mut self, tensor: TensorRef<'c>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(object) = self.objects.get(&tensor.number()) {
+            return Ok(object.clone());
+        }
+        let py = self.py();
+        let built = self.loaded.tensor(tensor).map_err(|e| raise(py, &e))?;
+        let buffer = tensor.buffer().map_err(|e| raise(py, &e))?;
+        let place = buffer.and_then(|number| Some((number, self.loaded.buffer_memory(number)?.1)));
+        let object = self.maker.object(&built, place)?;
+        self.objects.insert(tensor.number(), object.clone());
+        Ok(object)
+    }
+}
+
+/// A value without items or tensors.
+pub(crate) fn scalar<'py>(py: Python<'py>, node: Node<'_>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match node {
+        Node::Bool(b) => b.into_pyobject(py)?.to_owned().into_any(),
+        Node::Int(number) => number.into_pyobject(py)?.into_any(),
+        Node::BigInt(number) => {
+            let keywords = PyDict::new(py);
+            keywords.set_item("signed", true)?;
+            let digits = PyBytes::new(py, number.to_le_bytes());
+            py.get_type::<PyInt>().call_method("from_bytes", (digits, "little"), Some(&keywords))?
+        }
+        Node::Float(number) => PyFloat::new(py, number).into_any(),
+        Node::Complex(re, im) => PyComplex::from_doubles(py, re, im).into_any(),
+        Node::Str(text) => PyString::new(py, text).into_any(),
+        Node::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
+        _ => py.None().into_bound(py),
+    })
+}
