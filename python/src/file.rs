@@ -147,9 +147,16 @@ impl File {
         load_value(py, &cairn, cairn.metadata(), self.hooks.bind(py))
     }
 
-    /// Loads the root, the value at an address, or what patterns match.
-    fn read<'py>(&self, py: Python<'py>, only: Option<Only>, progress: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        read(py, &*self.cairn()?, &Loading { hooks: self.hooks.bind(py), only, mmap: false, progress })
+    /// Loads the root, the value at an address, or what patterns match; mapped copy-on-write if `mmap`.
+    #[pyo3(signature = (only=None, progress=None, mmap=false))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        only: Option<Only>,
+        progress: Option<&Bound<'py, PyAny>>,
+        mmap: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        read(py, &*self.cairn()?, &Loading { hooks: self.hooks.bind(py), only, mmap, progress })
     }
 
     /// Checks every byte; returns the faults as dicts, none for an intact file.
@@ -404,6 +411,13 @@ impl LazyTensor {
         self.tensor()?.byte_len().map_err(|e| raise(py, &e))
     }
 
+    /// Where the file has the bytes from the first to the last element's end; (0, 0) without elements.
+    #[getter]
+    fn file_range(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        let range = self.tensor()?.file_range().map_err(|e| raise(py, &e))?;
+        Ok((range.start, range.end))
+    }
+
     #[getter]
     fn ndim(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.tensor()?.shape().map_err(|e| raise(py, &e))?.len())
@@ -441,5 +455,14 @@ impl LazyTensor {
         let (read, file) = memory::extend(read, &self.owner.cairn);
         let hooks: Hooks<'py> = self.owner.hooks.bind(py).extract()?;
         Maker::new(py, &hooks, Some(&file)).object(&read, None)
+    }
+
+    /// The whole tensor in memory that may be written to: verified, and mapped copy-on-write.
+    fn read_mapped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let hooks: Hooks<'py> = self.owner.hooks.extract(py)?;
+        let value = self.owner.value(py, &self.address)?;
+        let bytes = self.nbytes(py)?;
+        let loaded = watch::run(py, bytes, None, |tick| memory::fetch_mapped(&self.owner.cairn, &[value], tick))?;
+        Decoder::new(Maker::new(py, &hooks, None), loaded).value(value)
     }
 }
