@@ -59,9 +59,8 @@ def _axis(entry, extent: int, axis: int):
     return (at, at + 1), 0
 
 
-def index(tensor: LazyTensor, key):
-    """`tensor[key]` with NumPy's meaning of ints, slices, `...` and None; reads the blocks under the result only."""
-    shape = tensor.shape
+def plan(shape, key):
+    """The range of each axis that `key` needs, and what picks from those ranges; of ints, slices, `...` and None."""
     entries = list(key) if isinstance(key, tuple) else [key]
     used = sum(entry is not None and entry is not Ellipsis for entry in entries)
     if used > len(shape):
@@ -80,15 +79,23 @@ def index(tensor: LazyTensor, key):
         ranges.append(wanted)
         picks.append(pick)
         axis += 1
+    # With an ellipsis NumPy gives an array without axes, not a scalar.
+    return ranges, (*picks, ...) if dots else tuple(picks)
+
+
+def index(tensor: LazyTensor, key):
+    """`tensor[key]` with NumPy's meaning of ints, slices, `...` and None; reads the blocks under the result only."""
+    shape = tensor.shape
+    ranges, picks = plan(shape, key)
     if all(wanted == (0, extent) for wanted, extent in zip(ranges, shape)):
         part = tensor.read()
     else:
         part = tensor.read(ranges)
     if isinstance(part, Raw):
-        if all(pick == slice(None) or pick == slice(None, None, 1) for pick in picks):
+        if all(pick is Ellipsis or pick == slice(None) or pick == slice(None, None, 1) for pick in picks):
             return part
         raise TypeError(f"NumPy has no dtype for {tensor.dtype_name}: take ranges of whole axes")
-    return part[tuple(picks)]
+    return part[picks]
 
 
 class File(Mapping):

@@ -6,11 +6,11 @@ use std::ops::Range;
 use cairnfile::{Code, Error, Result, Value};
 
 /// Refuses `sources`, the memory that tensors were converted from, if another tensor of `value` lies in it too.
-pub(crate) fn check(sources: &[Range<usize>], value: &Value<'static>) -> Result<()> {
-    if sources.is_empty() {
+pub(crate) fn check(sources: impl Iterator<Item = Range<usize>>, value: &Value<'static>) -> Result<()> {
+    let mut spans: Vec<(Range<usize>, bool)> = sources.filter(|source| !source.is_empty()).map(|source| (source, true)).collect();
+    if spans.is_empty() {
         return Ok(());
     }
-    let mut spans: Vec<(Range<usize>, bool)> = sources.iter().map(|source| (source.clone(), true)).collect();
     collect(value, &mut spans);
     spans.sort_unstable_by_key(|(span, _)| (span.start, span.end));
     let (mut end, mut end_of_converted) = (0, 0);

@@ -26,10 +26,10 @@ pub(crate) struct Encoded {
 
 /// Encodes `object`. `adapt(object)` returns something that is known here, or NotImplemented.
 pub(crate) fn encode(object: &Bound<'_, PyAny>, adapt: &Bound<'_, PyAny>, copy: bool) -> PyResult<Encoded> {
-    let mut encoder = Encoder { adapt, keep: Vec::new(), adapted: HashMap::new(), sources: Vec::new() };
+    let mut encoder = Encoder { adapt, keep: Vec::new(), adapted: HashMap::new(), sources: HashMap::new() };
     let value = encoder.value(object, 1).map_err(|refusal| refusal.raise(object.py()))?;
     if !copy {
-        converted::check(&encoder.sources, &value).map_err(|e| raise(object.py(), &e))?;
+        converted::check(encoder.sources.into_values(), &value).map_err(|e| raise(object.py(), &e))?;
     }
     Ok(Encoded { value, _keep: encoder.keep })
 }
@@ -74,8 +74,8 @@ struct Encoder<'a, 'py> {
     keep: Vec<Py<PyAny>>,
     /// What `adapt` made of an object, so that what was tied stays tied; `keep` has the objects.
     adapted: HashMap<usize, Value<'static>>,
-    /// The memory that adapters converted tensors from.
-    sources: Vec<Range<usize>>,
+    /// The memory that adapters converted tensors from, by the address of what came of it.
+    sources: HashMap<usize, Range<usize>>,
 }
 
 impl<'py> Encoder<'_, 'py> {
@@ -142,7 +142,8 @@ impl<'py> Encoder<'_, 'py> {
             return Ok(Value::Bytes(slice));
         }
         if let Ok(raw) = object.cast_exact::<Raw>() {
-            self.sources.extend(raw.get().source().map(|(start, len)| start..start.saturating_add(len)));
+            let made = raw.get().tensor().span().map_or(0, |span| span.as_ptr().addr());
+            self.sources.extend(raw.get().source().map(|(start, len)| (made, start..start.saturating_add(len))));
             return Ok(Value::Tensor(raw.get().tensor().clone()));
         }
         if let Ok(named) = object.cast_exact::<Named>() {

@@ -78,8 +78,8 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let text = error.to_string();
     if let (Code::Io, Some(source)) = (error.code(), error.io_error()) {
         // With a number Python picks the subclass: FileNotFoundError, PermissionError, …
-        return match source.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, error.detail().to_owned() + ": " + &strip_number(&source.to_string()))),
+        return match system_error(source) {
+            Some(number) => PyOSError::new_err((number, format!("{}: {}", error.detail(), strip_number(&source.to_string())))),
             None => PyOSError::new_err(text),
         };
     }
@@ -97,6 +97,21 @@ fn describe(py: Python<'_>, exception: &PyErr, error: &Error) -> PyResult<()> {
     value.setattr("class_name", error.class().name())?;
     value.setattr("offset", error.offset())?;
     value.setattr("section", Some(error.section()).filter(|s| !s.is_empty()))
+}
+
+/// The system's number for `error`; for one that is wrapped and only kept its kind, POSIX's number for that.
+fn system_error(error: &std::io::Error) -> Option<i32> {
+    use std::io::ErrorKind as Kind;
+    error.raw_os_error().or(match error.kind() {
+        Kind::NotFound => Some(2),
+        Kind::PermissionDenied => Some(13),
+        Kind::AlreadyExists => Some(17),
+        Kind::NotADirectory => Some(20),
+        Kind::IsADirectory => Some(21),
+        Kind::StorageFull => Some(28),
+        Kind::ReadOnlyFilesystem => Some(30),
+        _ => None,
+    })
 }
 
 /// Rust ends the system's messages with ` (os error 2)`; Python begins them with the number.
