@@ -228,9 +228,11 @@ impl<'c, 's> Loaded<'c, 's> {
         self.needed.iter().map(len).fold(0, u64::saturating_add)
     }
 
-    /// The memory of buffer `number` and the byte of it where the buffer begins; `None` if it was not brought in.
-    pub fn buffer_memory(&self, number: u32) -> Option<(&Storage<'s>, u64)> {
-        self.storages.get(table_index(number))?.as_ref().map(|(storage, start)| (storage, *start))
+    /// The memory of buffer `number` and the bytes of it that are the buffer's; `None` if it was not brought in.
+    pub fn buffer_memory(&self, number: u32) -> Option<(&Storage<'s>, Range<u64>)> {
+        let (storage, start) = self.storages.get(table_index(number))?.as_ref()?;
+        let len = self.buffer(number).ok()?.record.len;
+        Some((storage, *start..start.saturating_add(len)))
     }
 
     /// A tensor under one of the values. Tied leaves give the same tensor.

@@ -1,6 +1,7 @@
 //! Values of a file → Python objects. Leaves that are one tensor become one object.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cairnfile::{Cairn, DType, Loaded, Node, Place, Storage, Tensor, TensorRef, ValueRef};
@@ -43,8 +44,8 @@ impl<'h, 'py> Maker<'h, 'py> {
         Self { py, hooks, descrs: HashMap::new(), memories: HashMap::new(), file }
     }
 
-    /// The object of `tensor`, which views the buffer called `buffer` from byte `start` of its storage on.
-    pub(crate) fn object(&mut self, tensor: &Tensor<'static>, buffer: Option<(u32, u64)>) -> PyResult<Bound<'py, PyAny>> {
+    /// The object of `tensor`, which views the buffer of a number, these bytes of its storage.
+    pub(crate) fn object(&mut self, tensor: &Tensor<'static>, buffer: Option<(u32, Range<u64>)>) -> PyResult<Bound<'py, PyAny>> {
         let descr = match self.descrs.get(tensor.dtype()) {
             Some(found) => found.clone(),
             None => self.describe(tensor.dtype())?,
@@ -93,16 +94,16 @@ impl<'h, 'py> Maker<'h, 'py> {
         make: &Bound<'py, PyAny>,
         tensor: &Tensor<'_>,
         memory: &Bound<'py, Memory>,
-        buffer: Option<(u32, u64)>,
+        buffer: Option<(u32, Range<u64>)>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let geometry = tensor.dtype().geometry();
         let geometry = (geometry.class.name(), geometry.elements, geometry.bytes);
         let shape = PyTuple::new(self.py, tensor.shape())?;
         let strides = tensor.byte_strides().map(|s| PyTuple::new(self.py, s)).transpose()?;
         // The rest of the memory belongs to other buffers.
-        let (number, start) = buffer.map_or((None, 0), |(number, start)| (Some(number), start));
-        let end = tensor.storage().len();
-        let data = self.bytes(memory, start, end - start)?;
+        let (number, range) = buffer.map_or_else(|| (None, 0..tensor.storage().len()), |(number, range)| (Some(number), range));
+        let start = range.start;
+        let data = self.bytes(memory, start, range.end - start)?;
         make.call1((tensor.dtype().name(), geometry, shape, strides, data, tensor.offset() - start, number))
     }
 }
