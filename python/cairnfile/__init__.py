@@ -33,12 +33,18 @@ from ._cairnfile import (
 )
 from ._io import dumps, load, loads, open, save, verify
 from ._lazy import File
+from ._safetensors import safe_open
+from ._spec import TensorSpec, deserialize, serialize, serialize_file
 from ._types import register
+
+#: What safetensors calls it; `cairnfile.safetensors` has all names of that package.
+SafetensorError = CairnError
 
 __all__ = [
     "CairnError", "CorruptError", "DurabilityError", "File", "Group", "InvalidError", "LazyTensor", "LimitError",
-    "MalformedError", "Named", "NotFoundError", "Raw", "SharingLostError", "TruncatedError", "UnsupportedError",
-    "UsageError", "__version__", "dumps", "load", "loads", "open", "register", "save", "verify",
+    "MalformedError", "Named", "NotFoundError", "Raw", "SafetensorError", "SharingLostError", "TensorSpec",
+    "TruncatedError", "UnsupportedError", "UsageError", "__version__", "deserialize", "dumps", "load", "loads",
+    "open", "register", "safe_open", "save", "serialize", "serialize_file", "verify",
 ]  # fmt: skip
 
 if hasattr(_os, "register_at_fork"):
