@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any, Callable
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from . import _dtypes, _types
 _FRAMEWORKS = {
     "torch": "torch",
     "jax": "jax", "jaxlib": "jax", "flax": "jax",
-    "tensorflow": "tensorflow", "keras": "tensorflow",
+    "tensorflow": "tensorflow", "keras": "keras",
     "mxnet": "mxnet",
 }  # fmt: skip
 
@@ -20,12 +21,12 @@ _FRAMEWORKS = {
 class Adapter:
     """Adapts the objects of one save; what was converted for it is kept until it ends."""
 
-    def __init__(self):
-        self._made = {}
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], tuple[Any, np.ndarray]] = {}
         #: What frameworks keep between calls, such as the copies of a device's storages.
-        self.state = {}
+        self.state: dict[Any, Any] = {}
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Any:
         made = _types.adapt(value, self)
         if made is not NotImplemented:
             return made
@@ -34,7 +35,7 @@ class Adapter:
         framework = framework_of(type(value))
         return NotImplemented if framework is None else framework.adapt(value, self)
 
-    def converted(self, array: np.ndarray, make):
+    def converted(self, array: np.ndarray, make: Callable[[], Any]) -> Any:
         """What `make` makes of an array, once for each view: views of the same elements stay tied."""
         key = (*_dtypes.span(array), array.shape, array.strides, array.dtype.str, array.dtype)
         if array.size == 0 or key not in self._made:
@@ -42,7 +43,7 @@ class Adapter:
         return self._made[key][0]
 
 
-def framework_of(cls: type):
+def framework_of(cls: type) -> Any:
     """The module here for the framework that a type comes from; None for all other types."""
     for base in cls.__mro__:
         name = _FRAMEWORKS.get(base.__module__.partition(".")[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ._cairnfile import Raw
 try:
     import ml_dtypes
 except ImportError:
-    ml_dtypes = None
+    ml_dtypes = None  # type: ignore[assignment]
 
 _NUMPY = {
     "bool": "?", "i8": "i1", "i16": "i2", "i32": "i4", "i64": "i8", "u8": "u1", "u16": "u2", "u32": "u4", "u64": "u8",
@@ -40,7 +41,7 @@ def _ml(name: str | None) -> np.dtype | None:
     return None if kind is None else np.dtype(kind)
 
 
-_FROM_ML = {dtype: name for name, ml in (_ML_SCALAR | _ML_PACKED).items() if (dtype := _ml(ml)) is not None} if ml_dtypes else {}
+_FROM_ML = {found: name for name, ml in {**_ML_SCALAR, **_ML_PACKED}.items() if (found := _ml(ml)) is not None}
 
 
 def describe(name: str, group: str, elements: int, nbytes: int) -> np.dtype | None:
@@ -91,7 +92,7 @@ def geometry_of(name: str, dtype: np.dtype) -> tuple[str, int, int] | None:
     return None if name in GEOMETRY else ("scalar", 1, dtype.itemsize)
 
 
-def adapt(array: np.ndarray, adapter) -> Raw:
+def adapt(array: np.ndarray, adapter: Any) -> Raw:
     """An array that is not of NumPy's own numbers in little-endian order, as bytes."""
     name = name_of(array.dtype)
     geometry = geometry_of(name, array.dtype)
@@ -132,7 +133,7 @@ def _pack(array: np.ndarray, name: str) -> np.ndarray:
     return np.ascontiguousarray(word.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :nbytes]).reshape(-1)
 
 
-def unpack(raw: Raw):
+def unpack(raw: Raw) -> Any:
     """A tensor that no dtype can view: unpacked where ml_dtypes has its elements, else as it is."""
     dtype = _ml(_ML_PACKED.get(raw.dtype))
     if dtype is None:
@@ -140,9 +141,9 @@ def unpack(raw: Raw):
     _, elements, nbytes = raw.geometry
     bits = _bits(raw.dtype)
     groups = np.frombuffer(raw.tobytes(), np.uint8).reshape(-1, nbytes)
-    word = np.zeros((len(groups), 4), np.uint8)
-    word[:, :nbytes] = groups
-    word = word.view("<u4").reshape(-1)
+    padded = np.zeros((len(groups), 4), np.uint8)
+    padded[:, :nbytes] = groups
+    word = padded.view("<u4").reshape(-1)
     out = np.empty((len(groups), elements), np.uint8)
     for position in range(elements):
         out[:, position] = (word >> np.uint32(bits * position)) & np.uint32((1 << bits) - 1)

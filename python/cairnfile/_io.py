@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import TracebackType
 from typing import Any, Callable, Union
 
 from . import _cairnfile
@@ -16,10 +17,17 @@ Progress = Union[bool, Callable[[int, int], object], None]
 class _How:
     """How to save: what the extension module looks at."""
 
-    def __init__(self, metadata, copy, durable=True, block_size=None):
+    def __init__(
+        self,
+        metadata: dict[str, Any] | None,
+        copy: bool,
+        durable: bool = True,
+        block_size: int | None = None,
+        adapter: Adapter | None = None,
+    ) -> None:
         if metadata is not None and type(metadata) is not dict:
             raise TypeError("metadata is a dict with str keys")
-        self.adapt = Adapter()
+        self.adapt = adapter or Adapter()
         self.metadata = metadata
         self.copy = bool(copy)
         self.durable = bool(durable)
@@ -29,9 +37,9 @@ class _How:
 class _Bar:
     """tqdm as a callback; `progress=True` asks for it."""
 
-    def __init__(self, label: str):
+    def __init__(self, label: str) -> None:
         try:
-            from tqdm.auto import tqdm
+            from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
         except ImportError:
             raise ImportError("progress=True needs tqdm: pip install 'cairnfile[progress]', or pass a function") from None
         self._bar = tqdm(desc=label, unit="B", unit_scale=True, unit_divisor=1024)
@@ -47,19 +55,19 @@ class _Bar:
 class _Progress:
     """The callback that is asked for, closed when the work ends."""
 
-    def __init__(self, wanted: Progress, label: str):
+    def __init__(self, wanted: Progress, label: str) -> None:
+        self._callback: Callable[[int, int], object] | None = None
         if wanted is True:
-            wanted = _Bar(label)
-        elif wanted is False:
-            wanted = None
-        elif wanted is not None and not callable(wanted):
+            self._callback = _Bar(label)
+        elif callable(wanted):
+            self._callback = wanted
+        elif wanted is not None and wanted is not False:
             raise TypeError("progress is True, or a function of (done, total)")
-        self._callback = wanted
 
-    def __enter__(self):
+    def __enter__(self) -> Callable[[int, int], object] | None:
         return self._callback
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None) -> None:
         if isinstance(self._callback, _Bar):
             self._callback.close()
 
@@ -73,6 +81,7 @@ def save(
     durable: bool = True,
     block_size: int | None = None,
     progress: Progress = None,
+    _adapter: Adapter | None = None,
 ) -> None:
     """Saves a value. When this returns, the new file survives a power cut; before, the old one does.
 
@@ -113,7 +122,7 @@ def save(
     {'w': array([[1., 1.],
            [1., 1.]]), 'step': 1000}
     """
-    how = _How(metadata, copy, durable, block_size)
+    how = _How(metadata, copy, durable, block_size, _adapter)
     with _Progress(progress, "saving") as callback:
         if hasattr(path, "write"):
             _cairnfile.write(obj, path, how, callback)
@@ -121,9 +130,16 @@ def save(
             _cairnfile.save(obj, os.fsdecode(path), how, callback)
 
 
-def dumps(obj: Any, *, metadata: dict[str, Any] | None = None, copy: bool = False, block_size: int | None = None) -> bytes:
+def dumps(
+    obj: Any,
+    *,
+    metadata: dict[str, Any] | None = None,
+    copy: bool = False,
+    block_size: int | None = None,
+    _adapter: Adapter | None = None,
+) -> bytes:
     """The file that `save` would write, as bytes."""
-    return _cairnfile.dumps(obj, _How(metadata, copy, block_size=block_size))
+    return _cairnfile.dumps(obj, _How(metadata, copy, block_size=block_size, adapter=_adapter))
 
 
 def load(
@@ -193,7 +209,7 @@ def open(path: PathLike, *, mmap: bool = False, max_memory: int | None = None) -
     return File(os.fsdecode(path), mmap=bool(mmap), max_memory=max_memory)
 
 
-def verify(path: PathLike, *, progress: Progress = None) -> list[dict]:
+def verify(path: PathLike, *, progress: Progress = None) -> list[dict[str, Any]]:
     """Checks every byte of a file. Returns the faults, as `File.verify` does; an empty list for an intact file."""
     with open(path) as file, _Progress(progress, "verifying") as callback:
         return file.verify(progress=callback)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import ItemsView, KeysView, Mapping, ValuesView
+import os
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from types import TracebackType
+from typing import Any, Callable
 
 import numpy as np
 
@@ -14,17 +17,17 @@ from ._cairnfile import LazyTensor, Raw
 class Hooks:
     """How values of a file become objects."""
 
-    def __init__(self, make=None, restore=_types.restore):
+    def __init__(self, make: Callable[..., Any] | None = None, restore: Callable[[str, Any], Any] = _types.restore) -> None:
         self.describe = _dtypes.describe
         self.dtype = _dtypes.dtype
         self.unknown = _dtypes.unpack
         self.make = make
         self.restore = restore
 
-    def index(self, tensor, key):
+    def index(self, tensor: LazyTensor, key: Any) -> Any:
         return index(tensor, key)
 
-    def array(self, tensor, dtype, copy):
+    def array(self, tensor: LazyTensor, dtype: Any, copy: bool | None) -> np.ndarray:
         if copy is False:
             raise ValueError("an array of a file is always a copy: pass copy=None or True")
         array = tensor.read()
@@ -37,7 +40,7 @@ class Hooks:
 NUMPY = Hooks()
 
 
-def _axis(entry, extent: int, axis: int):
+def _axis(entry: Any, extent: int, axis: int) -> tuple[tuple[int, int], Any]:
     """The range that an index or slice needs, and what picks from it: None for an int."""
     if isinstance(entry, slice):
         start, stop, step = entry.indices(extent)
@@ -59,7 +62,7 @@ def _axis(entry, extent: int, axis: int):
     return (at, at + 1), 0
 
 
-def plan(shape, key):
+def plan(shape: tuple[int, ...], key: Any) -> tuple[list[tuple[int, int]], tuple[Any, ...]]:
     """The range of each axis that `key` needs, and what picks from those ranges; of ints, slices, `...` and None."""
     entries = list(key) if isinstance(key, tuple) else [key]
     used = sum(entry is not None and entry is not Ellipsis for entry in entries)
@@ -83,7 +86,7 @@ def plan(shape, key):
     return ranges, (*picks, ...) if dots else tuple(picks)
 
 
-def index(tensor: LazyTensor, key):
+def index(tensor: LazyTensor, key: Any) -> Any:
     """`tensor[key]` with NumPy's meaning of ints, slices, `...` and None; reads the blocks under the result only."""
     shape = tensor.shape
     ranges, picks = plan(shape, key)
@@ -98,7 +101,7 @@ def index(tensor: LazyTensor, key):
     return part[picks]
 
 
-class File(Mapping):
+class File(Mapping[str, Any]):
     """An open file: a mapping from the addresses of its tensors, in order, to handles.
 
     `file[address]` also takes the address of any other value: containers come as `Group`, all else as it is. Threads
@@ -116,27 +119,27 @@ class File(Mapping):
 
     __slots__ = ("_file", "_addresses", "__weakref__")
 
-    def __init__(self, path, *, mmap: bool = False, max_memory: int | None = None, hooks: Hooks = NUMPY):
+    def __init__(self, path: str, *, mmap: bool = False, max_memory: int | None = None, hooks: Hooks = NUMPY) -> None:
         self._file = _cairnfile.open(path, hooks, mmap, max_memory)
-        self._addresses = None
+        self._addresses: list[str] | None = None
 
     def _keys(self) -> list[str]:
         if self._addresses is None:
             self._addresses = self._file.addresses()
         return self._addresses
 
-    def __getitem__(self, address: str):
+    def __getitem__(self, address: str) -> Any:
         if not isinstance(address, str):
             raise TypeError("a file is indexed with addresses; f.root takes keys")
         return self._file.at(address)
 
-    def get(self, address: str, default=None):
+    def get(self, address: str, default: Any = None) -> Any:
         return self._file.at(address) if address in self else default
 
-    def __contains__(self, address) -> bool:
+    def __contains__(self, address: object) -> bool:
         return isinstance(address, str) and self._file.has(address)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._keys())
 
     def __len__(self) -> int:
@@ -146,26 +149,26 @@ class File(Mapping):
         """Addresses of all tensors, in order; a tied tensor has several."""
         return super().keys()
 
-    def values(self) -> ValuesView:
+    def values(self) -> ValuesView[Any]:
         """Handles of all tensors."""
         return super().values()
 
-    def items(self) -> ItemsView:
+    def items(self) -> ItemsView[str, Any]:
         """Pairs of address and handle."""
         return super().items()
 
     @property
-    def root(self):
+    def root(self) -> Any:
         """The value that was saved: a `Group` or `LazyTensor`, or the value itself."""
         return self._file.at("")
 
     @property
-    def metadata(self) -> dict:
+    def metadata(self) -> dict[str, Any]:
         """The metadata that was saved beside the value."""
         return self._file.metadata
 
     @property
-    def path(self):
+    def path(self) -> os.PathLike[str]:
         """The path that was opened."""
         return self._file.path
 
@@ -189,11 +192,11 @@ class File(Mapping):
         """Whether the file was closed."""
         return self._file.closed
 
-    def load(self, only=None, *, progress=None):
+    def load(self, only: str | list[str] | None = None, *, progress: Callable[[int, int], object] | None = None) -> Any:
         """Loads what `cairnfile.load` would, with the same `only`."""
         return self._file.read(only, progress)
 
-    def verify(self, *, progress=None) -> list[dict]:
+    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> list[dict[str, Any]]:
         """Checks every byte. Returns the faults, by offset: dicts with code, class_name, offset, message, addresses."""
         return self._file.verify(progress)
 
@@ -204,10 +207,10 @@ class File(Mapping):
     def __enter__(self) -> File:
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None) -> None:
         self.close()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self._file.path, self._file.mmap, self._file.hooks)
 
     def __repr__(self) -> str:
@@ -216,5 +219,5 @@ class File(Mapping):
         return f"<cairnfile.File {str(self.path)!r}: {len(self)} tensors, {self.nbytes} bytes>"
 
 
-def _reopen(path, mmap: bool, hooks: Hooks) -> File:
+def _reopen(path: str, mmap: bool, hooks: Hooks) -> File:
     return File(path, mmap=mmap, hooks=hooks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import enum
+import functools
 import sys
 from collections import Counter, OrderedDict, defaultdict
 from typing import Any, Callable, NamedTuple
@@ -27,7 +28,7 @@ class _Registered(NamedTuple):
 
 _by_type: dict[type, _Registered] = {}
 _by_name: dict[str, _Registered] = {}
-_members: dict[str, type] = {}
+_members: dict[str, Any] = {}
 
 
 def type_name(cls: type) -> str:
@@ -62,7 +63,7 @@ def register(
     """
     if not isinstance(cls, type):
         raise TypeError("register takes a class")
-    if (encode is None) != (decode is None):
+    if (encode is None) is not (decode is None):
         raise TypeError("encode and decode go together")
     name = name or type_name(cls)
     if encode is None and (issubclass(cls, enum.Enum) or _is_named_tuple(cls)):
@@ -72,9 +73,10 @@ def register(
     if encode is None:
         if not dataclasses.is_dataclass(cls):
             raise TypeError(f"{cls!r} is no enum, named tuple or dataclass: say how with encode= and decode=")
-        encode, decode = _fields, lambda value: _dataclass(cls, value)
+        encode, decode = _fields, functools.partial(_dataclass, cls)
     if "." not in name or not name.isascii() or not name.isprintable() or " " in name or len(name) > 255:
         raise ValueError(f"{name!r} is no private type name: visible ASCII with a dot, 255 characters at most")
+    assert decode is not None
     entry = _Registered(name, encode, decode)
     _by_type[cls] = _by_name[name] = entry
     return cls
@@ -83,11 +85,13 @@ def register(
 _names: dict[type, str] = {}
 
 
-def _fields(value) -> dict:
+def _fields(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def _dataclass(cls: type, value: dict):
+def _dataclass(cls: Any, value: dict[str, Any]) -> Any:
+    if type(value) is not dict or set(value) != {field.name for field in dataclasses.fields(cls)}:
+        return NotImplemented
     made = cls.__new__(cls)
     for field, item in value.items():
         object.__setattr__(made, field, item)
@@ -98,7 +102,7 @@ def _is_named_tuple(cls: type) -> bool:
     return issubclass(cls, tuple) and cls.__mro__[1] is tuple and isinstance(getattr(cls, "_fields", None), tuple)
 
 
-def adapt(value, adapter):
+def adapt(value: Any, adapter: Any) -> Any:
     """A value of a type that Python's standard library or the caller brought; NotImplemented for all others."""
     cls = type(value)
     if cls in _by_type:
@@ -119,7 +123,7 @@ def adapt(value, adapter):
     return NotImplemented
 
 
-def _ordered_dict(value: OrderedDict) -> Named:
+def _ordered_dict(value: OrderedDict[Any, Any]) -> Named:
     extra = dict(vars(value))
     metadata = extra.pop("_metadata", None)
     if extra:
@@ -129,7 +133,7 @@ def _ordered_dict(value: OrderedDict) -> Named:
     return Named(_STATE_DICT, {**value, _STATE_METADATA: metadata})
 
 
-def _factory(factory) -> str | None:
+def _factory(factory: Any) -> str | None:
     if factory is None:
         return None
     name = getattr(factory, "__name__", "")
@@ -138,48 +142,49 @@ def _factory(factory) -> str | None:
     return name
 
 
-def restore(name: str, value):
+def restore(name: str, value: Any) -> Any:
     """The object that a named value stands for; the name and the value where that is not known, or not of its form."""
     if name in _by_name:
-        return _by_name[name].decode(value)
-    try:
-        known = _RESTORE.get(name)
-        made = NotImplemented if known is None else known(value)
-    except (TypeError, ValueError, KeyError, AttributeError):
-        made = NotImplemented
+        made = _by_name[name].decode(value)
+    else:
+        try:
+            known = _RESTORE.get(name)
+            made = NotImplemented if known is None else known(value)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            made = NotImplemented
     return Named(name, value) if made is NotImplemented else made
 
 
-def _restore_scalar(value):
+def _restore_scalar(value: Any) -> Any:
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else NotImplemented
 
 
-def _restore_state_dict(value):
+def _restore_state_dict(value: Any) -> Any:
     made = OrderedDict((key, item) for key, item in value.items() if key != _STATE_METADATA)
     if _STATE_METADATA in value:
-        made._metadata = value[_STATE_METADATA]
+        made._metadata = value[_STATE_METADATA]  # type: ignore[attr-defined]
     return made
 
 
-def _restore_default_dict(value):
+def _restore_default_dict(value: Any) -> Any:
     factory, items = value
     if type(items) is not dict or not (factory is None or factory in _FACTORIES):
         return NotImplemented
     return defaultdict(None if factory is None else getattr(builtins, factory), items)
 
 
-def _restore_named_tuple(value):
+def _restore_named_tuple(value: Any) -> Any:
     name, fields = value
     cls = _members.get(name)
     return cls(**fields) if cls is not None and type(fields) is dict and tuple(fields) == cls._fields else NotImplemented
 
 
-def _restore_enum(value):
+def _restore_enum(value: Any) -> Any:
     name, member = value
     return _members[name][member] if name in _members else NotImplemented
 
 
-def _restore_dtype(value):
+def _restore_dtype(value: Any) -> Any:
     group, elements, nbytes = _dtypes.GEOMETRY.get(value, ("scalar", 1, None))
     if nbytes is None:
         dtype = np.dtype("<" + value.removeprefix("numpy."))
@@ -187,12 +192,12 @@ def _restore_dtype(value):
     return _dtypes.dtype(value, group, elements, nbytes) or NotImplemented
 
 
-def _restore_torch_size(value):
+def _restore_torch_size(value: Any) -> Any:
     torch = sys.modules.get("torch")
     return NotImplemented if torch is None or type(value) is not tuple else torch.Size(value)
 
 
-def _restore_torch_device(value):
+def _restore_torch_device(value: Any) -> Any:
     torch = sys.modules.get("torch")
     return NotImplemented if torch is None or type(value) is not str else torch.device(value)
 
@@ -214,7 +219,7 @@ _RESTORE = {
 }
 
 
-def adapt_numpy(value, adapter):
+def adapt_numpy(value: Any, adapter: Any) -> Any:
     """NumPy's own objects that are no plain array of numbers."""
     if type(value) is np.ndarray:
         return _dtypes.adapt(value, adapter)

@@ -95,3 +95,9 @@ def test_every_public_name_has_a_stub():
     assert missing == []
     for cls in (_cairnfile.Raw, _cairnfile.Named, _cairnfile.File, _cairnfile.Group, _cairnfile.LazyTensor):
         assert [name for name in vars(cls) if not name.startswith("_") and f" {name}" not in stub] == []
+
+
+def test_a_dataclass_with_other_fields_is_not_made():
+    name = f"{Config.__module__}.Config"
+    for value in [{"width": 1}, {"width": 1, "weights": None, "__class__": 3}, [1, 2]]:
+        assert cairnfile.loads(cairnfile.dumps(cairnfile.Named(name, value))) == cairnfile.Named(name, value)
