@@ -73,7 +73,9 @@ def plan(shape: tuple[int, ...], key: Any) -> tuple[list[tuple[int, int]], tuple
         raise IndexError("an index can only have a single ellipsis ('...')")
     at = dots[0] if dots else len(entries)
     entries[at : at + 1] = [slice(None)] * (len(shape) - used)
-    ranges, picks, axis = [], [], 0
+    ranges: list[tuple[int, int]] = []
+    picks: list[Any] = []
+    axis = 0
     for entry in entries:
         if entry is None:
             picks.append(None)
