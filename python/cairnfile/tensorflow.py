@@ -1,0 +1,119 @@
+"""TensorFlow: tensors, and the parameters of Keras models.
+
+`save` and `load` are those of `cairnfile`; tensors come back as `tf.Tensor`. A `tf.Variable` is kept as the tensor that it
+holds, and comes back as one: `variable.assign(…)` it, or use `save_model` and `load_model` for the parameters of a model.
+
+Kept: all numeric dtypes of TensorFlow, and ties: tensors that are one object, or one buffer, are saved once and come back as
+one. Tensors are copies in TensorFlow's own memory, so views that overlap come back equal, but not sharing. A dtype that
+TensorFlow lacks (`f8_e3m4`, `f8_e4m3`, `f8_e8m0fnu`, …) comes back as a NumPy array or a `cairnfile.Raw`. Refused: ragged
+and sparse tensors, strings, quantized dtypes, resources, and tensors of a graph.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from . import _io, _types
+from ._cairnfile import Raw
+from ._elements import Elements
+from ._io import dumps, save, verify
+from ._lazy import NUMPY, File, Hooks
+from .keras import load_model, load_state_dict, save_model, state_dict
+
+__all__ = ["File", "dumps", "load", "load_model", "load_state_dict", "loads", "open", "save", "save_model", "state_dict", "verify"]
+
+_REFUSED = (
+    (tf.RaggedTensor, "a tf.RaggedTensor is several tensors: save its flat_values and nested_row_splits"),
+    (tf.SparseTensor, "a tf.SparseTensor is several tensors: save its indices, values and dense_shape"),
+    (tf.IndexedSlices, "a tf.IndexedSlices is several tensors: save its indices and values, or tf.convert_to_tensor(…) of it"),
+)
+
+
+def adapt(value, adapter):
+    """What an object of TensorFlow is saved as."""
+    for kind, why in _REFUSED:
+        if isinstance(value, kind):
+            raise TypeError(why)
+    if isinstance(value, tf.Variable):
+        # Memory of the variable itself: TensorFlow copies it before anything writes while this tensor lives.
+        return value.value()
+    if isinstance(value, tf.Tensor):
+        return _array(value)
+    return NotImplemented
+
+
+def _array(tensor: tf.Tensor) -> np.ndarray:
+    if tf.is_symbolic_tensor(tensor):
+        raise TypeError("a tensor of a graph has no elements yet: save outside tf.function")
+    if tensor.dtype == tf.string:
+        raise TypeError("a tf.string tensor cannot be kept: save tensor.numpy().tolist(), a list of bytes")
+    if tensor.dtype.is_quantized:
+        raise TypeError(f"a tensor of {tensor.dtype.name} cannot be kept: save tf.bitcast of it to the plain integer, and its range")
+    if tensor.dtype in (tf.resource, tf.variant):
+        raise TypeError(f"a tensor of {tensor.dtype.name} is a handle, not data")
+    # Memory of the tensor, where that is the host's.
+    return np.asarray(tensor)
+
+
+@functools.lru_cache(None)
+def _represents(dtype: np.dtype) -> bool:
+    """Whether TensorFlow has tensors of exactly this dtype."""
+    if dtype.kind in "SUOmM":
+        return False
+    try:
+        return np.asarray(tf.convert_to_tensor(np.zeros(1, dtype))).dtype == dtype
+    except (TypeError, ValueError, tf.errors.OpError):
+        return False
+
+
+def _make(*place):
+    array = Elements(*place).array(NUMPY)
+    return tf.convert_to_tensor(array) if not isinstance(array, Raw) and _represents(array.dtype) else None
+
+
+def _restore(name: str, value):
+    if name == "numpy_scalar" and isinstance(value, tf.Tensor):
+        value = np.asarray(value)
+    return _types.restore(name, value)
+
+
+HOOKS = Hooks(make=_make, restore=_restore)
+
+
+def load(
+    path: Any,
+    *,
+    only: str | list[str] | None = None,
+    mmap: bool = False,
+    max_memory: int | None = None,
+    progress: _io.Progress = None,
+) -> Any:
+    """Loads what was saved, with `tf.Tensor` for tensors; arguments and errors as in `cairnfile.load`.
+
+    With `mmap` the elements are copied out of the mapping, tensor by tensor, and nothing of it stays mapped: loading then
+    takes the memory of the tensors only, without it that of the file beside.
+
+    Examples
+    --------
+    >>> import cairnfile.tensorflow, tensorflow as tf, tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "state.cairn")
+    >>> cairnfile.tensorflow.save({"w": tf.ones(2), "step": 7}, path)
+    >>> cairnfile.tensorflow.load(path)
+    {'w': <tf.Tensor: shape=(2,), dtype=float32, numpy=array([1., 1.], dtype=float32)>, 'step': 7}
+    """
+    return _io.load(path, only=only, mmap=mmap, max_memory=max_memory, progress=progress, _hooks=HOOKS)
+
+
+def loads(data: bytes, *, only: str | list[str] | None = None, max_memory: int | None = None) -> Any:
+    """Loads from the bytes of a file, as `load` does."""
+    return _io.loads(data, only=only, max_memory=max_memory, _hooks=HOOKS)
+
+
+def open(path, *, mmap: bool = False, max_memory: int | None = None) -> File:
+    """Opens a file as `cairnfile.open` does; tensors and their slices are read as `tf.Tensor`."""
+    return File(os.fsdecode(path), mmap=bool(mmap), max_memory=max_memory, hooks=HOOKS)
