@@ -394,5 +394,9 @@ def _said(value) -> str:
     if isinstance(value, (jax.Array, jax.ShapeDtypeStruct, np.ndarray)):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, Named):
-        return f"a {_opened(value)[0]}"
-    return "None" if value is None else f"a {type(value).__name__}"
+        return _with_article(_opened(value)[0])
+    return "None" if value is None else _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
