@@ -28,6 +28,8 @@ from ._elements import Elements
 from ._entries import Differences, mismatch, token
 from ._lazy import NUMPY, File, Hooks
 from ._types import type_name
+from .safetensors.flax import load_file as load_file
+from .safetensors.flax import save_file as save_file
 
 _KEY = "jax.random.key"
 _FROZEN_DICT = "flax.core.frozen_dict.FrozenDict"

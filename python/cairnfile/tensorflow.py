@@ -24,8 +24,12 @@ from ._elements import Elements
 from ._io import dumps, save, verify
 from ._lazy import NUMPY, File, Hooks
 from .keras import load_model, load_state_dict, save_model, state_dict
+from .safetensors.tensorflow import load_file, save_file
 
-__all__ = ["File", "dumps", "load", "load_model", "load_state_dict", "loads", "open", "save", "save_model", "state_dict", "verify"]
+__all__ = [
+    "File", "dumps", "load", "load_file", "load_model", "load_state_dict", "loads", "open", "save", "save_file", "save_model",
+    "state_dict", "verify",
+]  # fmt: skip
 
 _REFUSED = (
     (tf.RaggedTensor, "a tf.RaggedTensor is several tensors: save its flat_values and nested_row_splits"),
@@ -56,8 +60,8 @@ def _array(tensor: tf.Tensor) -> np.ndarray:
         raise TypeError(f"a tensor of {tensor.dtype.name} cannot be kept: save tf.bitcast of it to the plain integer, and its range")
     if tensor.dtype in (tf.resource, tf.variant):
         raise TypeError(f"a tensor of {tensor.dtype.name} is a handle, not data")
-    # Memory of the tensor, where that is the host's.
-    return np.asarray(tensor)
+    # Memory of the tensor, where that is the host's; NumPy makes scalars of ml_dtypes where there are no axes.
+    return np.asarray(tensor) if tensor.shape.rank else np.asarray(tf.reshape(tensor, [1])).reshape(())
 
 
 @functools.lru_cache(None)

@@ -23,8 +23,10 @@ class Jax:
         pytest.importorskip("jax")
         import jax
         import jax.numpy as jnp
+        import cairnfile.jax
         from cairnfile.safetensors import flax
 
+        self.module = cairnfile.jax
         self.api, self.kind, self.make, self.half = flax, jax.Array, jnp.asarray, jnp.bfloat16
 
 
@@ -33,8 +35,10 @@ class TensorFlow:
 
     def __init__(self):
         tf = pytest.importorskip("tensorflow")
+        import cairnfile.tensorflow
         from cairnfile.safetensors import tensorflow
 
+        self.module = cairnfile.tensorflow
         self.api, self.kind, self.make, self.half = tensorflow, tf.Tensor, tf.convert_to_tensor, tf.bfloat16.as_numpy_dtype
 
 
@@ -53,6 +57,10 @@ def assert_equal(framework, found, wanted):
 
 def tensors(framework):
     return {**ARRAYS, "half": np.array([1, 2.5, -3], framework.half)}
+
+
+def test_the_frameworks_module_has_the_files(framework):
+    assert (framework.module.save_file, framework.module.load_file) == (framework.api.save_file, framework.api.load_file)
 
 
 def test_round_trip(framework, path):

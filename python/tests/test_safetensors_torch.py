@@ -51,6 +51,12 @@ TENSORS = {
 }
 
 
+def test_the_frameworks_module_has_the_files():
+    import cairnfile.torch
+
+    assert (cairnfile.torch.save_file, cairnfile.torch.load_file) == (save_file, load_file)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_files_and_bytes_round_trip(path, backend):
     save_file(TENSORS, path, metadata={"foo": "bar"})
