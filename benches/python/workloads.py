@@ -1,0 +1,55 @@
+"""What is saved: the same values for every format, as NumPy arrays in dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def _random(shape, rng) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)
+
+
+def gpt2() -> dict[str, np.ndarray]:
+    """W1: the 148 tensors of GPT-2 in f32, 498 MB."""
+    rng = np.random.default_rng(1)
+    width = 768
+    shapes = {"wte.weight": (50257, width), "wpe.weight": (1024, width), "ln_f.weight": (width,), "ln_f.bias": (width,)}
+    for layer in range(12):
+        for name, shape in {
+            "ln_1.weight": (width,), "ln_1.bias": (width,), "ln_2.weight": (width,), "ln_2.bias": (width,),
+            "attn.c_attn.weight": (width, 3 * width), "attn.c_attn.bias": (3 * width,),
+            "attn.c_proj.weight": (width, width), "attn.c_proj.bias": (width,),
+            "mlp.c_fc.weight": (width, 4 * width), "mlp.c_fc.bias": (4 * width,),
+            "mlp.c_proj.weight": (4 * width, width), "mlp.c_proj.bias": (width,),
+        }.items():  # fmt: skip
+            shapes[f"h.{layer}.{name}"] = shape
+    return {name: _random(shape, rng) for name, shape in shapes.items()}
+
+
+def small(count: int = 100_000) -> dict[str, np.ndarray]:
+    """W3: many tensors of 64 f32, 25.6 MB for 100,000."""
+    return {f"layers.{n // 100}.experts.{n % 100}.w": np.full(64, n, np.float32) for n in range(count)}
+
+
+def training() -> dict[str, Any]:
+    """W4: W1 with two moments a parameter, keyed by int, and what else a loop keeps, 1.49 GB."""
+    model = gpt2()
+    state = {n: {"step": n, "exp_avg": value * 0.1, "exp_avg_sq": value * value} for n, value in enumerate(model.values())}
+    groups = [{"lr": 1e-4, "betas": (0.9, 0.999), "params": list(range(len(model)))}]
+    return {"model": model, "optimizer": {"state": state, "param_groups": groups}, "step": 1000, "rng": bytes(range(256)) * 20}
+
+
+WORKLOADS = {"W1": gpt2, "W3": small, "W4": training}
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """The tensors of a nest by name, for formats without nests."""
+    if isinstance(value, np.ndarray):
+        return {prefix[1:]: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    out = {}
+    for key, item in items:
+        out.update(flat(item, f"{prefix}.{key}"))
+    return out
