@@ -49,7 +49,7 @@ def state_dict(obj: Any) -> Any:
     if hasattr(obj, "_flatten_layers"):
         if not obj.built:
             raise ValueError(f"{obj.name!r} is not built, so it has no parameters yet: call it once, or obj.build(input_shape)")
-        return _layer(obj)
+        return _layer(obj, _snake(type(obj).__name__))
     if hasattr(obj, "apply_gradients") or hasattr(obj, "apply"):
         if not obj.built:
             raise ValueError("the optimizer is not built, so it has no state yet: optimizer.build(model.trainable_variables)")
@@ -57,24 +57,31 @@ def state_dict(obj: Any) -> Any:
     raise TypeError(f"a Keras layer, model or optimizer is wanted, not a {type(obj).__name__}")
 
 
-def _layer(layer) -> dict:
-    names = _Names()
+def _layer(layer, name: str) -> dict:
+    names = _Names(layer.name, name)
     inside = [inner for inner in layer._flatten_layers(include_self=False, recursive=False) if inner.weights]
     theirs = {id(weight) for inner in inside for weight in inner.weights}
     made = {names.stable(weight.name, "variable"): weight for weight in layer.weights if id(weight) not in theirs}
     for inner in inside:
-        made[names.stable(inner.name, _snake(type(inner).__name__))] = _layer(inner)
+        name = names.stable(inner.name, _snake(type(inner).__name__))
+        made[name] = _layer(inner, name)
     return made
 
 
 class _Names:
     """Names in one layer, each used once, that do not depend on what else was built in the process."""
 
-    def __init__(self):
+    def __init__(self, outer: str, stable_outer: str):
+        self._outer, self._stable_outer = outer, stable_outer
         self._used: set[str] = set()
 
     def stable(self, name: str, made_up: str) -> str:
-        name = made_up if re.fullmatch(re.escape(made_up) + r"(_\d+)?", name) else name
+        # `Bidirectional` puts words before names that Keras made up; layers of one's own may put theirs.
+        counted = re.fullmatch(rf"((?:forward_|backward_)?{re.escape(made_up)})(_\d+)?", name)
+        if counted:
+            name = counted[1]
+        elif name.startswith(self._outer + "_"):
+            name = self._stable_outer + name[len(self._outer) :]
         found, count = name, 0
         while found in self._used:
             count += 1
@@ -174,4 +181,5 @@ def load_model(model: Any, path: Any, *, strict: bool = True) -> tuple[list[str]
 
     Parameters, result and errors as in `load_state_dict`, with a path (or file object) in place of the state.
     """
+    state_dict(model)  # Refuses what has no parameters yet before the file is read.
     return load_state_dict(model, _io.load(path), strict=strict)

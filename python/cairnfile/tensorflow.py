@@ -60,7 +60,12 @@ def _array(tensor: tf.Tensor) -> np.ndarray:
         raise TypeError(f"a tensor of {tensor.dtype.name} cannot be kept: save tf.bitcast of it to the plain integer, and its range")
     if tensor.dtype in (tf.resource, tf.variant):
         raise TypeError(f"a tensor of {tensor.dtype.name} is a handle, not data")
-    # Memory of the tensor, where that is the host's; NumPy makes scalars of ml_dtypes where there are no axes.
+    return _host(tensor)
+
+
+def _host(tensor: tf.Tensor) -> np.ndarray:
+    """The tensor's own memory, where that is the host's, else a copy."""
+    # Without axes TensorFlow gives a scalar for the dtypes of ml_dtypes, which NumPy takes for no array.
     return np.asarray(tensor) if tensor.shape.rank else np.asarray(tf.reshape(tensor, [1])).reshape(())
 
 
@@ -82,7 +87,7 @@ def _make(*place):
 
 def _restore(name: str, value):
     if name == "numpy_scalar" and isinstance(value, tf.Tensor):
-        value = np.asarray(value)
+        value = _host(value)
     return _types.restore(name, value)
 
 
