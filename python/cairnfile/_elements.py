@@ -87,9 +87,7 @@ def take(tensor: LazyTensor, key) -> Elements:
         picks, elements = key if isinstance(key, tuple) else (key,), tensor.read()
     if elements.geometry[0] != "scalar":
         return _whole_groups(elements, picks)
-    # With an ellipsis NumPy gives an array in any case, never a scalar.
-    dots = any(pick is Ellipsis for pick in picks)
-    part = np.array(elements.opaque()[picks if dots else (*picks, ...)], order="C")
+    part = np.array(elements.opaque()[picks], order="C")
     data = part.reshape(-1).view(np.uint8) if part.size else np.empty(0, np.uint8)
     return Elements(elements.dtype, elements.geometry, part.shape, None, data, 0, None)
 

@@ -323,7 +323,7 @@ def elements(data: Any) -> dict[str, Elements]:
     """The tensors of a flat file that is given as bytes."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise WrongTypeError(f"a file is bytes, not a {type(data).__name__}")
-    root = _io.loads(data, _hooks=_elements.HOOKS)
+    root = _io.loads(bytes(data), _hooks=_elements.HOOKS)
     state = {name: value for name, value in root.items() if name != b"_metadata"} if type(root) is dict else root
     if type(state) is not dict or not all(isinstance(name, str) and isinstance(value, Elements) for name, value in state.items()):
         raise UsageError("the bytes are no flat dict of tensors: load them with cairnfile.loads")

@@ -97,6 +97,23 @@ def test_what_was_loaded_is_writable_and_does_not_reach_the_file(path, backend):
     assert_equal(load_file(path), {"a": np.zeros(3)})
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="the system does not list mappings")
+def test_the_backend_says_whether_the_file_is_mapped(path):
+    def is_mapped():
+        with open("/proc/self/maps") as maps:
+            return str(path) in maps.read()
+
+    save_file({"a": np.zeros(100_000)}, path)
+    for backend in BACKENDS:
+        loaded = load_file(path, backend=backend)
+        assert is_mapped() == (backend == "mmap")
+        with safe_open(path, "np", backend=backend) as f:
+            loaded = f.get_tensor("a")
+            assert is_mapped() == (backend == "mmap")
+        del loaded
+        assert not is_mapped()
+
+
 def test_a_file_may_be_replaced_while_it_is_mapped(path):
     save_file({"a": np.zeros(3)}, path)
     mapped = load_file(path, backend="mmap")
@@ -401,7 +418,7 @@ def test_specs_that_do_not_fit_are_refused():
         TensorSpec(dtype="nonsense", shape=[1], data_ptr=0, data_len=0)
     with pytest.raises(TypeError):
         TensorSpec("float32", [1], 0, 0)
-    for wrong in (spec(array, data_len=23), spec(array, shape=[2, 4]), spec(array, data_ptr=0)):
+    for wrong in (spec(array, data_len=23), spec(array, data_len=28), spec(array, shape=[2, 4]), spec(array, data_ptr=0)):
         with pytest.raises(SafetensorError):
             serialize({"test": wrong})
     with pytest.raises(TypeError):

@@ -304,7 +304,7 @@ def test_groups_that_share_memory():
     assert find({"B": line[:2], "C": line[1:]}) == [{"B", "C"}]
     assert find({"B": line[:2], "C": line[2:], "D": line[:1]}) == [{"B", "D"}, {"C"}]
     # The last one overlaps the first, not the one before it.
-    assert find({"B": line, "C": line[:1], "D": line[3:]}) == [{"B", "C", "D"}]
+    assert find({"B": line, "C": line[1:2], "D": line[3:]}) == [{"B", "C", "D"}]
 
 
 def test_storages_of_one_address_and_different_lengths():
