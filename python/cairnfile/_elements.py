@@ -70,7 +70,8 @@ def maker(hooks: Hooks) -> Callable[[Elements], Any]:
 def _is_basic(key) -> bool:
     entries = key if isinstance(key, tuple) else (key,)
     return all(
-        entry is None or entry is Ellipsis or isinstance(entry, (slice, int, np.integer)) and not isinstance(entry, bool) for entry in entries
+        entry is None or entry is Ellipsis or isinstance(entry, (slice, int, np.integer)) and not isinstance(entry, bool)
+        for entry in entries
     )
 
 

@@ -77,7 +77,9 @@ def text_metadata(metadata: Any) -> dict[str, str] | None:
         raise WrongTypeError(f"metadata is a dict of str to str, not a {type(metadata).__name__}")
     for item in (item for pair in metadata.items() for item in pair):
         if not isinstance(item, str):
-            raise WrongTypeError(f"metadata is text only, and {item!r} is a {type(item).__name__}; cairnfile.save takes other values")
+            raise WrongTypeError(
+                f"metadata is text only, and {item!r} is a {type(item).__name__}; cairnfile.save takes other values"
+            )
     return {str.__str__(key): str.__str__(value) for key, value in metadata.items()}
 
 
@@ -128,7 +130,9 @@ def _hooks(framework: Any, device: Any) -> Hooks:
         return _torch_hooks("cpu" if device is None else device)
     if device is not None and device != "cpu":
         raise UsageError(f"tensors of framework {framework!r} come on the CPU, not on device {device!r}")
-    return NUMPY if _FRAMEWORKS[framework] == "numpy" else importlib.import_module(f"{__package__}.{_FRAMEWORKS[framework]}").HOOKS
+    if _FRAMEWORKS[framework] == "numpy":
+        return NUMPY
+    return importlib.import_module(f"{__package__}.{_FRAMEWORKS[framework]}").HOOKS
 
 
 def _torch_hooks(device: Any) -> Hooks:

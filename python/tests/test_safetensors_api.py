@@ -19,7 +19,12 @@ from cairnfile.safetensors import _safe_open_handle
 from cairnfile.safetensors.numpy import load, load_file, save, save_file
 
 BACKENDS = ["mmap", "pread"]
-TENSORS = {"a": np.zeros((2, 2)), "b": np.arange(6, dtype=np.uint8).reshape(2, 3), "s": np.array(False), "e": np.zeros((0, 5), "f2")}
+TENSORS = {
+    "a": np.zeros((2, 2)),
+    "b": np.arange(6, dtype=np.uint8).reshape(2, 3),
+    "s": np.array(False),
+    "e": np.zeros((0, 5), "f2"),
+}
 
 
 def assert_equal(found, wanted):
@@ -32,7 +37,9 @@ def assert_equal(found, wanted):
 
 
 def spec(array, **other):
-    return TensorSpec(**{"dtype": array.dtype.name, "shape": array.shape, "data_ptr": array.ctypes.data, "data_len": array.nbytes, **other})
+    return TensorSpec(
+        **{"dtype": array.dtype.name, "shape": array.shape, "data_ptr": array.ctypes.data, "data_len": array.nbytes, **other}
+    )
 
 
 # Names
@@ -138,7 +145,9 @@ def test_tensors_are_aligned(path):
 
 
 def test_big_endian_arrays_keep_their_values():
-    assert_equal(load(save({"test1": np.arange(4, dtype=">i4").reshape(2, 2)})), {"test1": np.arange(4, dtype=np.int32).reshape(2, 2)})
+    assert_equal(
+        load(save({"test1": np.arange(4, dtype=">i4").reshape(2, 2)})), {"test1": np.arange(4, dtype=np.int32).reshape(2, 2)}
+    )
 
 
 A = np.arange(24.0).reshape(4, 6)
@@ -146,7 +155,17 @@ A = np.arange(24.0).reshape(4, 6)
 
 @pytest.mark.parametrize(
     "array",
-    [A.T, A[::2], A[:, 1], A[::-1], A[:, ::-2], np.broadcast_to(A[0], (3, 6)), np.asfortranarray(A), A[1:, 1:].T, A.reshape(2, 2, 6)[:, 1]],
+    [
+        A.T,
+        A[::2],
+        A[:, 1],
+        A[::-1],
+        A[:, ::-2],
+        np.broadcast_to(A[0], (3, 6)),
+        np.asfortranarray(A),
+        A[1:, 1:].T,
+        A.reshape(2, 2, 6)[:, 1],
+    ],
 )
 def test_arrays_of_every_layout_are_saved_right(array):
     assert_equal(load(save({"a": array})), {"a": array})
@@ -210,7 +229,15 @@ def test_a_closed_file_refuses_and_may_be_overwritten(path):
     save_file(TENSORS, path)
     with safe_open(path, framework="np") as f:
         part = f.get_slice("a")
-    for call in (f.keys, f.offset_keys, f.metadata, f.get_tensors, lambda: f.get_tensor("a"), lambda: f.get_slice("a"), f.__enter__):
+    for call in (
+        f.keys,
+        f.offset_keys,
+        f.metadata,
+        f.get_tensors,
+        lambda: f.get_tensor("a"),
+        lambda: f.get_slice("a"),
+        f.__enter__,
+    ):
         with pytest.raises(SafetensorError, match="closed"):
             call()
     assert part[:].shape == (2, 2)
@@ -373,7 +400,13 @@ def test_slices_say_shape_and_dtype(path):
 
 def test_dtypes_of_ml_dtypes(path):
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    names = {"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e8m0fnu": "F8_E8M0", "float4_e2m1fn": "F4"}
+    names = {
+        "bfloat16": "BF16",
+        "float8_e4m3fn": "F8_E4M3",
+        "float8_e5m2": "F8_E5M2",
+        "float8_e8m0fnu": "F8_E8M0",
+        "float4_e2m1fn": "F4",
+    }
     names = {name: code for name, code in names.items() if hasattr(ml_dtypes, name)}
     tensors = {name: np.array([[1, 2, 4, 1], [1, 1, 1, 2]], getattr(ml_dtypes, name)) for name in names}
     save_file(tensors, path)
@@ -462,7 +495,13 @@ def run_together(count, work):
 
 def test_threads_save_and_load_the_same_arrays(tmp_path):
     random = np.random.default_rng(1)
-    tensors = {"1": random.normal(size=(5, 25)), "2": random.normal(size=(87, 76, 2)), "3": np.ones(5000), "4": np.array(5.0), "5": np.array(7, "i4")}
+    tensors = {
+        "1": random.normal(size=(5, 25)),
+        "2": random.normal(size=(87, 76, 2)),
+        "3": np.ones(5000),
+        "4": np.array(5.0),
+        "5": np.array(7, "i4"),
+    }
 
     def work(number):
         for _ in range(10):

@@ -64,13 +64,18 @@ def made(api, arrays):
     return {name: torch.from_numpy(array.copy()) if isinstance(array, np.ndarray) else array for name, array in arrays.items()}
 
 
+def saved(api, path, **how):
+    api.save_file(made(api, {"a": A}), path)
+    return api.load_file(path, **how)
+
+
 CALLS = {
     "load": lambda package, api, path: api.load(api.save(made(api, {"a": A, "b": A[0] + 1}))),
-    "load_file": lambda package, api, path: (api.save_file(made(api, {"a": A}), path), api.load_file(path))[1],
-    "load_file pread": lambda package, api, path: (api.save_file(made(api, {"a": A}), path), api.load_file(path, backend="pread"))[1],
+    "load_file": lambda package, api, path: saved(api, path),
+    "load_file pread": lambda package, api, path: saved(api, path, backend="pread"),
     "load_file missing": lambda package, api, path: api.load_file(path),
     "load_file number": lambda package, api, path: api.load_file(3),
-    "load_file backend": lambda package, api, path: (api.save_file(made(api, {"a": A}), path), api.load_file(path, backend="no"))[1],
+    "load_file backend": lambda package, api, path: saved(api, path, backend="no"),
     "load rubbish": lambda package, api, path: api.load(b"rubbish, not a file"),
     "load nothing": lambda package, api, path: api.load(b""),
     "load text": lambda package, api, path: api.load("text"),
@@ -119,7 +124,9 @@ def specs(package, array, **other):
 SPECS = {
     "round trip": lambda package, api, path: package.deserialize(package.serialize({"a": specs(package, A)})),
     "file": lambda package, api, path: (package.serialize_file({"a": specs(package, A)}, path, {"x": "y"}), api.load_file(path))[1],
-    "properties": lambda package, api, path: [getattr(specs(package, A), name) for name in ("dtype", "shape", "data_ptr", "data_len")],
+    "properties": lambda package, api, path: [
+        getattr(specs(package, A), name) for name in ("dtype", "shape", "data_ptr", "data_len")
+    ],
     "repr": lambda package, api, path: repr(specs(package, A)),
     "dtype": lambda package, api, path: specs(package, A, dtype="nonsense"),
     "dtype number": lambda package, api, path: specs(package, A, dtype=3),
@@ -157,7 +164,9 @@ def models(save, load, **how):
     return call
 
 
-@pytest.mark.parametrize("call", [models(True, True), models(False, False), models(False, True), models(True, True, metadata={"b.bias": "x"})])
+@pytest.mark.parametrize(
+    "call", [models(True, True), models(False, False), models(False, True), models(True, True, metadata={"b.bias": "x"})]
+)
 def test_models(tmp_path, call):
     pytest.importorskip("torch")
     compare(call, "torch", tmp_path)

@@ -77,7 +77,9 @@ def test_round_trip(framework, path):
                 assert_equal(framework, {key: f.get_tensor(key) for key in f.keys()}, arrays)
 
 
-@pytest.mark.parametrize("key", [np.s_[:], np.s_[::-1], np.s_[-2:, 1], np.s_[:100, ::-2], [0, 2], True, (), np.s_[1, 2], [], np.s_[3:1]], ids=repr)
+@pytest.mark.parametrize(
+    "key", [np.s_[:], np.s_[::-1], np.s_[-2:, 1], np.s_[:100, ::-2], [0, 2], True, (), np.s_[1, 2], [], np.s_[3:1]], ids=repr
+)
 def test_indices_mean_what_they_mean_in_numpy(framework, path, key):
     framework.api.save_file({"a": framework.make(ARRAYS["a"])}, path)
     with safe_open(path, framework.names[0]) as f:

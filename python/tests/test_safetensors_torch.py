@@ -96,7 +96,9 @@ def test_bytes_have_the_values():
 
 
 @pytest.mark.parametrize(
-    "dtype", has("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "uint16", "uint64"), ids=str
+    "dtype",
+    has("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "uint16", "uint64"),
+    ids=str,
 )
 def test_dtypes_that_torch_got_later(path, dtype):
     data = {"test": torch.tensor([2, 4]).to(torch.float32).to(dtype)}
@@ -147,7 +149,11 @@ def test_metadata(path):
 
 def test_tensors_that_are_not_contiguous_keep_elements_and_layout(path):
     whole = torch.arange(6, dtype=torch.float32).reshape(1, 2, 3)
-    tensors = {"column": whole[:, :, 1], "t": torch.randn(3, 4).t(), "last": torch.randn(1, 2, 3, 3).to(memory_format=torch.channels_last)}
+    tensors = {
+        "column": whole[:, :, 1],
+        "t": torch.randn(3, 4).t(),
+        "last": torch.randn(1, 2, 3, 3).to(memory_format=torch.channels_last),
+    }
     save_file(tensors, path)
     loaded = load_file(path)
     assert_equal(loaded, tensors)
@@ -225,8 +231,9 @@ def test_tensors_of_a_gpu(path):
 
 WHOLE = torch.randn(10, 5)
 KEYS = [
-    np.s_[:], np.s_[()], np.s_[:2], np.s_[:, :2], np.s_[0, :2], np.s_[2:, 0], np.s_[2:, 1], np.s_[2:, -1], [], np.s_[-2:], np.s_[:-1],
-    np.s_[3:1], np.s_[:100], np.s_[::-1], np.s_[::-2, ::2], True, False, None, np.s_[..., 0], [0, 1], torch.tensor([1, 2]), np.s_[1, 2],
+    np.s_[:], np.s_[()], np.s_[:2], np.s_[:, :2], np.s_[0, :2], np.s_[2:, 0], np.s_[2:, 1], np.s_[2:, -1], [], np.s_[-2:],
+    np.s_[:-1], np.s_[3:1], np.s_[:100], np.s_[::-1], np.s_[::-2, ::2], True, False, None, np.s_[..., 0], [0, 1], torch.tensor([1, 2]),
+    np.s_[1, 2],
 ]  # fmt: skip
 
 

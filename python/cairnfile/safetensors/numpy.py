@@ -29,7 +29,9 @@ def save(tensor_dict: dict[str, np.ndarray], metadata: dict[str, str] | None = N
     return _safetensors.save(_safetensors.checked(tensor_dict, *_KNOWN), metadata, copy=True)
 
 
-def save_file(tensor_dict: dict[str, np.ndarray], filename: Union[str, os.PathLike], metadata: dict[str, str] | None = None) -> None:
+def save_file(
+    tensor_dict: dict[str, np.ndarray], filename: Union[str, os.PathLike], metadata: dict[str, str] | None = None
+) -> None:
     """Saves a dict of str to array; `metadata` is a dict of str to str.
 
     Raises
