@@ -172,7 +172,7 @@ def flat(root: Any) -> list[str]:
             # What torch keeps beside a state dict is no item of it.
             kind = value.kind if isinstance(value, Group) else type(value).__name__
             raise UsageError(
-                f"the file is no flat dict of tensors ({name!r} is a {kind}): open it with cairnfile.open, or load it with cairnfile.load"
+                f"the file is no flat dict of tensors, {name!r} is a {kind}: open it with cairnfile.open, load it with cairnfile.load"
             )
     return names
 

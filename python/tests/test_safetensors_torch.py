@@ -232,8 +232,8 @@ def test_tensors_of_a_gpu(path):
 WHOLE = torch.randn(10, 5)
 KEYS = [
     np.s_[:], np.s_[()], np.s_[:2], np.s_[:, :2], np.s_[0, :2], np.s_[2:, 0], np.s_[2:, 1], np.s_[2:, -1], [], np.s_[-2:],
-    np.s_[:-1], np.s_[3:1], np.s_[:100], np.s_[::-1], np.s_[::-2, ::2], True, False, None, np.s_[..., 0], [0, 1], torch.tensor([1, 2]),
-    np.s_[1, 2],
+    np.s_[:-1], np.s_[3:1], np.s_[:100], np.s_[::-1], np.s_[::-2, ::2], True, False, None, np.s_[..., 0], [0, 1],
+    torch.tensor([1, 2]), np.s_[1, 2],
 ]  # fmt: skip
 
 
