@@ -10,7 +10,7 @@ _SHOWN = 20
 class Differences:
     """Entries that are missing from a file, unexpected in it, or of another form, by name or address."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.missing: list[str] = []
         self.unexpected: list[str] = []
         #: Pairs of name and what is wrong.

@@ -205,8 +205,8 @@ def save(
     >>> cairnfile.jax.load(path)
     {'w': Array([1., 1.], dtype=float32), 'step': 7}
     """
-    how = {"metadata": metadata, "copy": copy, "durable": durable, "block_size": block_size, "progress": progress}
-    _io.save(obj, path, **how, _adapter=_TreeAdapter())
+    nodes = _TreeAdapter()
+    _io.save(obj, path, metadata=metadata, copy=copy, durable=durable, block_size=block_size, progress=progress, _adapter=nodes)
 
 
 def dumps(obj: Any, *, metadata: dict[str, Any] | None = None, copy: bool = False, block_size: int | None = None) -> bytes:
@@ -396,9 +396,9 @@ def _said(value) -> str:
     if isinstance(value, (jax.Array, jax.ShapeDtypeStruct, np.ndarray)):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, Named):
-        return _with_article(_opened(value)[0])
+        return _with_article(_opened(value)[0] or "")
     return "None" if value is None else _with_article(type(value).__name__)
 
 
 def _with_article(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name[:1] in tuple('aeiou') else 'a'} {name}"

@@ -22,17 +22,18 @@ from mxnet.base import _LIB, check_call
 
 from . import _io, _types
 from ._cairnfile import Raw
+from ._elements import Elements
 from ._entries import Differences
 from ._io import dumps, save, verify
 from ._lazy import NUMPY, File, Hooks
-from ._elements import Elements
 
 __all__ = ["File", "dumps", "load", "load_model", "loads", "open", "save", "save_model", "verify"]
 
 _BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 _NAMES = {
-    np.dtype(np.float16): "f16", np.dtype(np.float32): "f32", np.dtype(np.float64): "f64", _BFLOAT16: "bf16", np.dtype(np.bool_): "bool",
-    np.dtype(np.int8): "i8", np.dtype(np.uint8): "u8", np.dtype(np.int32): "i32", np.dtype(np.int64): "i64",
+    np.dtype(np.float16): "f16", np.dtype(np.float32): "f32", np.dtype(np.float64): "f64", _BFLOAT16: "bf16",
+    np.dtype(np.bool_): "bool", np.dtype(np.int8): "i8", np.dtype(np.uint8): "u8", np.dtype(np.int32): "i32",
+    np.dtype(np.int64): "i64",
 }  # fmt: skip
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 # What MXNet can take over without a copy.
@@ -73,17 +74,16 @@ def _address(array: mx.nd.NDArray) -> int:
     array.wait_to_read()
     address = ctypes.c_void_p()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-    return address.value
+    return address.value or 0
 
 
 def _make(name, geometry, shape, strides, data, offset, buffer):
     if name not in _DTYPES or ((shape == () or 0 in shape) and not mx.util.is_np_shape()):
         return None
+    # NumPy may lack bfloat16: its bits.
+    array = Elements("u16" if name == "bf16" else name, geometry, shape, strides, data, offset, buffer).array(NUMPY)
     if name == "bf16":
-        # The bits; NumPy may lack the dtype.
-        name, geometry = "u16", ("scalar", 1, 2)
-        return _copy(Elements(name, geometry, shape, strides, data, offset, buffer).array(NUMPY).view(_BFLOAT16))
-    array = Elements(name, geometry, shape, strides, data, offset, buffer).array(NUMPY)
+        return _copy(array.view(_BFLOAT16))
     if name not in _IN_PLACE or array.size == 0 or not array.flags.c_contiguous or not array.flags.writeable:
         return _copy(array)
     return _as_asked(mx.nd.from_numpy(array, zero_copy=True))

@@ -57,7 +57,7 @@ def _array(tensor: tf.Tensor) -> np.ndarray:
     if tensor.dtype == tf.string:
         raise TypeError("a tf.string tensor cannot be kept: save tensor.numpy().tolist(), a list of bytes")
     if tensor.dtype.is_quantized:
-        raise TypeError(f"a tensor of {tensor.dtype.name} cannot be kept: save tf.bitcast of it to the plain integer, and its range")
+        raise TypeError(f"a {tensor.dtype.name} tensor cannot be kept: save tf.bitcast of it to the plain integer, and its range")
     if tensor.dtype in (tf.resource, tf.variant):
         raise TypeError(f"a tensor of {tensor.dtype.name} is a handle, not data")
     return _host(tensor)

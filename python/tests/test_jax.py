@@ -85,7 +85,10 @@ def test_what_jax_lacks_comes_back_as_numpy_or_raw():
     assert all((found[k] == value[k]).all() for k in ("text", "date", "f6")) and found["q"] == value["q"]
 
 
-@pytest.mark.parametrize("layout", [lambda a: a.T, lambda a: a[::2, 1:], lambda a: a[::-1], lambda a: np.broadcast_to(a[0], (4, 6))])
+LAYOUTS = [lambda a: a.T, lambda a: a[::2, 1:], lambda a: a[::-1], lambda a: np.broadcast_to(a[0], (4, 6))]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_of_numpy_have_the_same_elements(layout):
     array = layout(np.arange(24, dtype="f4").reshape(4, 6))
     assert (np.asarray(cj.loads(cairnfile.dumps(array))) == array).all()
@@ -102,7 +105,8 @@ def test_ties():
 
 
 def test_nested_containers(path):
-    value = {"l": [jnp.ones(2), (None, True, 3, 2.5, 1j, "s", b"b")], 5: {}, b"k": np.float32(2), "o": OrderedDict(b=1, a=jnp.zeros(1))}
+    value = {"l": [jnp.ones(2), (None, True, 3, 2.5, 1j, "s", b"b")], 5: {}, b"k": np.float32(2)}
+    value["o"] = OrderedDict(b=1, a=jnp.zeros(1))
     cj.save(value, path, metadata={"epoch": 3})
     found = cj.load(path)
     assert list(found) == list(value) and found["l"][1] == value["l"][1] and found[5] == {}
@@ -182,6 +186,27 @@ def test_arrays_spread_over_processes_are_refused():
         assert process.communicate(timeout=60)[0].startswith('at "/a": the array is spread over processes: save ')
 
 
+SHARDED = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import jax, numpy as np, cairnfile.jax as cj
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+mesh = Mesh(np.array(jax.devices("cpu")), "x")
+split = jax.device_put(np.arange(8.0, dtype="f4"), NamedSharding(mesh, PartitionSpec("x")))
+whole = jax.device_put(np.arange(3.0, dtype="f4"), NamedSharding(mesh, PartitionSpec()))
+data = cj.dumps([split, whole, split])
+plain, placed = cj.loads(data), cj.loads(data, like=[split, whole, split])
+assert [a.tolist() for a in plain] == [a.tolist() for a in placed] == [split.tolist(), whole.tolist(), split.tolist()]
+assert plain[0] is plain[2] and placed[0] is placed[2]
+assert [a.sharding for a in placed] == [split.sharding, whole.sharding, split.sharding] and len(plain[0].sharding.device_set) == 1
+print("placed")
+"""
+
+
+def test_arrays_on_several_devices_are_kept_and_like_places_them():
+    assert subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, timeout=60).stdout == "placed\n"
+
+
 def test_keys():
     key = jax.random.key(7)
     value = {"k": key, "many": jax.random.split(key, 3), "rbg": jax.random.key(1, impl="rbg"), "raw": jax.random.PRNGKey(7)}
@@ -241,7 +266,8 @@ def test_like_restores_registered_nodes(path):
 
 def test_like_keeps_order_ties_and_containers():
     shared = jnp.ones(3)
-    value = {"z": shared, "a": shared, "d": defaultdict(list, k=shared), "o": OrderedDict(q=1, b=2), "n": np.arange(3.0), "e": ((), [], {})}
+    value = {"z": shared, "a": shared, "d": defaultdict(list, k=shared), "o": OrderedDict(q=1, b=2)}
+    value |= {"n": np.arange(3.0), "e": ((), [], {})}
     found = cj.loads(cj.dumps(value), like=value)
     assert list(found) == list(value) and found["z"] is found["a"] and found["d"]["k"] is found["a"]
     assert type(found["d"]) is defaultdict and found["d"].default_factory is list and list(found["o"]) == ["q", "b"]
@@ -360,9 +386,14 @@ def test_flax_structs_frozen_dicts_and_nnx(path):
     found = cj.loads(data, like={"s": State(jnp.zeros(2), "mine"), "f": value["f"]})
     assert found["s"].name == "mine" and type(found["f"]) is core.FrozenDict and (found["s"].w == 1).all()
 
-    graph, state = nnx.split(nnx.Sequential(nnx.Linear(4, 8, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.Linear(8, 2, rngs=nnx.Rngs(1))))
-    cj.save(state, path)
-    other = nnx.split(nnx.Sequential(nnx.Linear(4, 8, rngs=nnx.Rngs(5)), nnx.Dropout(0.5, rngs=nnx.Rngs(6)), nnx.Linear(8, 2, rngs=nnx.Rngs(7))))
-    clone = nnx.merge(other[0], cj.load(path, like=other[1]))
-    x = jnp.ones((3, 4))
-    same(nnx.merge(graph, state)(x), clone(x))
+    def build(seed):
+        rngs = nnx.Rngs(seed)
+        return nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs), nnx.Linear(8, 2, rngs=rngs))
+
+    model, x = build(0), jnp.ones((3, 4))
+    cj.save({"model": model, "state": nnx.split(model)[1]}, path)
+    graph, state = nnx.split(build(1))
+    found = cj.load(path, like={"model": build(1), "state": state})
+    outputs = [m(x) for m in (model, found["model"], nnx.merge(graph, found["state"]))]
+    same(outputs[0], outputs[1])
+    same(outputs[0], outputs[2])

@@ -98,7 +98,10 @@ def test_what_mxnet_lacks_comes_back_as_numpy_or_raw():
     assert found["q"] == value["q"]
 
 
-@pytest.mark.parametrize("layout", [lambda a: a.T, lambda a: a[::2, 1:], lambda a: a[::-1], lambda a: np.broadcast_to(a[0], (4, 6))])
+LAYOUTS = [lambda a: a.T, lambda a: a[::2, 1:], lambda a: a[::-1], lambda a: np.broadcast_to(a[0], (4, 6))]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_of_numpy_have_the_same_elements(layout):
     array = layout(np.arange(24, dtype="f4").reshape(4, 6))
     found = cm.loads(cairnfile.dumps(array))
@@ -144,7 +147,8 @@ def test_loaded_arrays_can_be_computed_with_and_written(path):
 
 
 def test_nested_containers_and_options(path):
-    value = {"l": [mx.nd.ones((2,)), (None, True, 3, 2.5, "s", b"b")], 5: {}, b"k": np.float32(2), "m": mx.nd.arange(12).reshape((3, 4))}
+    value = {"l": [mx.nd.ones((2,)), (None, True, 3, 2.5, "s", b"b")], 5: {}, b"k": np.float32(2)}
+    value["m"] = mx.nd.arange(12).reshape((3, 4))
     cm.save(value, path, metadata={"epoch": 3})
     found = cm.load(path)
     assert list(found) == list(value) and found["l"][1] == value["l"][1] and found[5] == {} and type(found[b"k"]) is np.float32
@@ -295,7 +299,7 @@ def test_mismatches_change_nothing(path, strict):
     cm.save_model(trained(mlp, mx.nd.ones((2, 4))), path)
     other = nn.HybridSequential()
     other.add(nn.Dense(8), nn.BatchNorm(), nn.Dense(3))
-    with pytest.raises(ValueError, match=r"mismatched: 2.weight \(f32 of shape \(3, \?\) is wanted, the file has f32 of shape \(2, 8\)\)"):
+    with pytest.raises(ValueError, match=r"2.weight \(f32 of shape \(3, \?\) is wanted, the file has f32 of shape \(2, 8\)\)"):
         cm.load_model(other, path, strict=strict)
     assert other[0].weight._data is None
     other = mlp()
