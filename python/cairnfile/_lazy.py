@@ -33,8 +33,12 @@ class Hooks:
         array = tensor.read()
         if isinstance(array, Raw):
             raise TypeError(f"NumPy has no dtype for {tensor.dtype_name}: use tensor.read()")
-        array = np.asarray(array)
+        array = self.numpy(array)
         return array if dtype is None else array.astype(dtype, copy=False)
+
+    def numpy(self, array: Any) -> np.ndarray:
+        """NumPy's array of what `make` made."""
+        return np.asarray(array)
 
 
 NUMPY = Hooks()

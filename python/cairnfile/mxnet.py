@@ -4,8 +4,8 @@
 ``mx.npx.set_np()``), else as `mx.nd.NDArray`, whichever of the two they were.
 
 Kept: all dtypes of MXNet, bfloat16 too, and ties: arrays that are one object, or one buffer, are saved once and come back as
-one. Views that overlap (``x[2:5]``) go on sharing memory, except those of int8 and bfloat16, and those of a file that was
-opened with `mmap`, which come back as copies. NumPy arrays come back for what MXNet lacks: other dtypes, and (unless
+one. Views that overlap (``x[2:5]``) go on sharing memory, except those of int8 and bfloat16 and those without axes, which
+come back as copies. NumPy arrays come back for what MXNet lacks: other dtypes, and (unless
 ``mx.util.is_np_shape()``) arrays without axes or without elements. Refused: sparse NDArrays. Needs NumPy below 1.24, as MXNet
 does; `python/envs/make mxnet` sets up such an environment.
 """
@@ -38,6 +38,8 @@ _NAMES = {
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 # What MXNet can take over without a copy.
 _IN_PLACE = ("f16", "f32", "f64", "bool", "u8", "i32", "i64")
+# MXNet counts elements with 32 bits.
+_MAX_ELEMENTS = 2**31 - 1
 
 
 def adapt(value, adapter):
@@ -77,16 +79,36 @@ def _address(array: mx.nd.NDArray) -> int:
     return address.value or 0
 
 
-def _make(name, geometry, shape, strides, data, offset, buffer):
-    if name not in _DTYPES or ((shape == () or 0 in shape) and not mx.util.is_np_shape()):
-        return None
-    # NumPy may lack bfloat16: its bits.
-    array = Elements("u16" if name == "bf16" else name, geometry, shape, strides, data, offset, buffer).array(NUMPY)
-    if name == "bf16":
-        return _copy(array.view(_BFLOAT16))
-    if name not in _IN_PLACE or array.size == 0 or not array.flags.c_contiguous or not array.flags.writeable:
+class _Maker:
+    """Makes the arrays of one load."""
+
+    def __init__(self) -> None:
+        # For each buffer of the file one array over all of its memory, and that memory. MXNet orders what it does to an array
+        # and to views that it made of it, but knows nothing of other arrays over the same memory.
+        self._bases: dict[int, tuple[mx.nd.NDArray, np.dtype]] = {}
+
+    def array(self, name, geometry, shape, strides, data, offset, buffer):
+        if name not in _DTYPES or ((shape == () or 0 in shape) and not mx.util.is_np_shape()):
+            return None
+        # NumPy may lack bfloat16: its bits.
+        array = Elements("u16" if name == "bf16" else name, geometry, shape, strides, data, offset, buffer).array(NUMPY)
+        if name == "bf16":
+            return _copy(array.view(_BFLOAT16))
+        if name in _IN_PLACE and array.size and shape and array.flags.c_contiguous and array.flags.writeable:
+            return self._view(array, data, offset, buffer)
         return _copy(array)
-    return _as_asked(mx.nd.from_numpy(array, zero_copy=True))
+
+    def _view(self, array: np.ndarray, data: np.ndarray, offset: int, buffer: int | None) -> mx.nd.NDArray:
+        if buffer is None:
+            return _as_asked(mx.nd.from_numpy(array, zero_copy=True))
+        size, (start, rest) = array.itemsize, divmod(offset, array.itemsize)
+        if buffer not in self._bases and rest == 0:
+            elements = min(len(data) // size, _MAX_ELEMENTS)
+            self._bases[buffer] = mx.nd.from_numpy(data[: elements * size].view(array.dtype), zero_copy=True), array.dtype
+        base, dtype = self._bases.get(buffer, (None, None))
+        if dtype != array.dtype or rest or start + array.size > base.size:
+            return _copy(array)
+        return _as_asked(base[start : start + array.size].reshape(array.shape))
 
 
 def _copy(array: np.ndarray) -> mx.nd.NDArray:
@@ -105,7 +127,22 @@ def _restore(name: str, value):
     return _types.restore(name, value)
 
 
-HOOKS = Hooks(make=_make, restore=_restore)
+class _MXNetHooks(Hooks):
+    """What makes MXNet's objects; each load gets a maker of its own."""
+
+    def __init__(self) -> None:
+        self.describe, self.dtype, self.unknown, self.restore = NUMPY.describe, NUMPY.dtype, NUMPY.unknown, _restore
+
+    @property
+    def make(self):
+        return _Maker().array
+
+    def numpy(self, array: Any) -> np.ndarray:
+        # NumPy would take an NDArray apart, element by element.
+        return array.asnumpy() if isinstance(array, mx.nd.NDArray) else array
+
+
+HOOKS = _MXNetHooks()
 
 
 def load(

@@ -91,7 +91,12 @@ def _restore(name: str, value):
     return _types.restore(name, value)
 
 
-HOOKS = Hooks(make=_make, restore=_restore)
+class _TensorFlowHooks(Hooks):
+    def numpy(self, array: Any) -> np.ndarray:
+        return _host(array) if isinstance(array, tf.Tensor) else array
+
+
+HOOKS = _TensorFlowHooks(make=_make, restore=_restore)
 
 
 def load(

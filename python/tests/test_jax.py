@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import socket
 import subprocess
 import sys
@@ -135,6 +136,8 @@ def test_lazy_files(path, mmap):
     array = jnp.arange(60.0).reshape(3, 4, 5)
     cj.save({"a": array}, path)
     with cj.open(path, mmap=mmap) as file:
+        same(array, pickle.loads(pickle.dumps(file))["/a"][:])
+        assert (np.asarray(file["/a"]) == np.asarray(array)).all()
         for key in (np.s_[1], np.s_[:, 1:3], np.s_[..., ::2], np.s_[0, None, -1, ::-1], np.s_[1, 2, 3]):
             same(array[key], file["/a"][key])
         same(array, file["/a"][:])

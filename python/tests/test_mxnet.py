@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -121,13 +123,35 @@ def test_ties(dtype):
     assert (d.asnumpy() == np.arange(1000) % 100).all()
 
 
-def test_views_go_on_sharing_memory():
-    array = mx.nd.arange(12).reshape((4, 3))
-    whole, rows, flat = cm.loads(cm.dumps([array, array[1:3], array.reshape((12,))]))
-    whole[:] = 5
-    assert (rows.asnumpy() == 5).all() and (flat.asnumpy() == 5).all()
-    rows[:] = 6
-    assert whole.asnumpy()[:, 0].tolist() == [5, 6, 6, 5]
+def check_views(array):
+    for _ in range(20):
+        whole, rows, last = cm.loads(cm.dumps([array, array[1:3], array[3:]]))
+        whole[:] = 5
+        assert (rows.asnumpy() == 5).all()
+        rows[:] = 6
+        last *= 2
+        assert whole.asnumpy()[:, 0].tolist() == [5, 6, 6, 10]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "int32", "int64"])
+def test_views_go_on_sharing_memory(dtype):
+    base = mx.nd.arange(12).astype(dtype)
+    check_views(base.reshape((4, 3)))
+    part, whole, matrix = cm.loads(cm.dumps([base[4:6], base, base.reshape((4, 3))]))
+    whole[:] = 1
+    assert part.asnumpy().tolist() == [1, 1] and (matrix.asnumpy() == 1).all()
+
+
+def test_views_go_on_sharing_memory_under_numpy_semantics(numpy_semantics):
+    check_views(mx.np.arange(12).reshape((4, 3)))
+
+
+def test_views_of_two_dtypes_come_back_as_copies():
+    base = np.arange(8, dtype="i4")
+    a, b = cm.loads(cairnfile.dumps([base, base.view("f4")]))
+    a[:] = 0
+    mx.nd.waitall()
+    assert b.asnumpy().tobytes() == base.tobytes()
 
 
 def test_loaded_arrays_can_be_computed_with_and_written(path):
@@ -167,9 +191,12 @@ def test_lazy_files(path, mmap):
     cm.save({"a": array}, path, metadata={"epoch": 3})
     before = path.read_bytes()
     with cm.open(path, mmap=mmap) as file:
+        same(array, pickle.loads(pickle.dumps(file))["/a"][:])
         assert file.metadata == {"epoch": 3}
         for key in (np.s_[1], np.s_[:, 1:3], np.s_[1, 2, 1:3]):
             same(array[key], file["/a"][key])
+        plain = np.asarray(file["/a"])
+        assert type(plain) is np.ndarray and plain.dtype == "f4" and (plain == array.asnumpy()).all()
         whole = file["/a"][:]
         whole[:] = 1
         assert (whole.asnumpy() == 1).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -124,8 +125,10 @@ def test_nested_containers_and_options(path):
 @pytest.mark.parametrize("mmap", [False, True])
 def test_lazy_files(path, mmap):
     tensor = tf.reshape(tf.range(60.0), (3, 4, 5))
-    ct.save({"a": tensor}, path, metadata={"epoch": 3})
+    ct.save({"a": tensor, "b": tf.constant(2, tf.bfloat16)}, path, metadata={"epoch": 3})
     with ct.open(path, mmap=mmap) as file:
+        same(tensor, pickle.loads(pickle.dumps(file))["/a"][:])
+        assert (np.asarray(file["/a"]) == tensor.numpy()).all() and np.asarray(file["/b"]).dtype == ml_dtypes.bfloat16
         assert file.metadata == {"epoch": 3}
         for key in (np.s_[1], np.s_[:, 1:3], np.s_[..., ::2], np.s_[0, None, -1], np.s_[1, 2, 3]):
             same(tensor[key], file["/a"][key])
