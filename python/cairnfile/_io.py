@@ -161,8 +161,8 @@ def load(
         An address such as ``"/model/encoder"``, for the value there; or patterns, for the containers with what matches:
         ``*`` and ``?`` stay within a key, ``**`` is any number of keys, ``\\`` takes the next character as it is.
     mmap : bool
-        False copies into memory of its own, on all cores: the fastest way to all of a file, and safe whatever happens to
-        it. True verifies and then maps: arrays are writable, pages come in when they are touched, and nothing that is
+        False copies into memory of its own, on all cores: safe whatever happens to the file, and the faster way to arrays
+        that are written to. True verifies and then maps, which is faster for arrays that are only read: arrays are writable, pages come in when they are touched, and nothing that is
         written reaches the file. Nobody may truncate or change the file meanwhile (replacing it is fine): one that
         shrinks ends the process.
     max_memory : int, optional
