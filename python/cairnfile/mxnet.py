@@ -106,7 +106,7 @@ class _Maker:
             elements = min(len(data) // size, _MAX_ELEMENTS)
             self._bases[buffer] = mx.nd.from_numpy(data[: elements * size].view(array.dtype), zero_copy=True), array.dtype
         base, dtype = self._bases.get(buffer, (None, None))
-        if dtype != array.dtype or rest or start + array.size > base.size:
+        if base is None or dtype != array.dtype or rest or start + array.size > base.size:
             return _copy(array)
         return _as_asked(base[start : start + array.size].reshape(array.shape))
 

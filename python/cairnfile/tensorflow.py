@@ -4,8 +4,8 @@
 holds, and comes back as one: `variable.assign(…)` it, or use `save_model` and `load_model` for the parameters of a model.
 
 Kept: all numeric dtypes of TensorFlow, and ties: tensors that are one object, or one buffer, are saved once and come back as
-one. Tensors are copies in TensorFlow's own memory, so views that overlap come back equal, but not sharing. A dtype that
-TensorFlow lacks (`f8_e3m4`, `f8_e4m3`, `f8_e8m0fnu`, …) comes back as a NumPy array or a `cairnfile.Raw`. Refused: ragged
+one. Tensors use the memory of the load where they can; TensorFlow does not write to it, so that views which overlap are as
+good as copies. A dtype that TensorFlow lacks (`f8_e3m4`, `f8_e4m3`, `f8_e8m0fnu`, …) comes back as a NumPy array or a `cairnfile.Raw`. Refused: ragged
 and sparse tensors, strings, quantized dtypes, resources, and tensors of a graph.
 """
 
@@ -82,7 +82,22 @@ def _represents(dtype: np.dtype) -> bool:
 
 def _make(*place):
     array = Elements(*place).array(NUMPY)
-    return tf.convert_to_tensor(array) if not isinstance(array, Raw) and _represents(array.dtype) else None
+    if isinstance(array, Raw) or not _represents(array.dtype):
+        return None
+    if not _usable(array):
+        return tf.convert_to_tensor(array)
+    # The file's memory, which TensorFlow does not own: it copies before it writes. `identity` goes to the device in use.
+    if array.dtype == tf.bfloat16.as_numpy_dtype:
+        return tf.identity(tf.bitcast(tf.experimental.dlpack.from_dlpack(array.view(np.uint16).__dlpack__()), tf.bfloat16))
+    return tf.identity(tf.experimental.dlpack.from_dlpack(array.__dlpack__()))
+
+
+def _usable(array: np.ndarray) -> bool:
+    """Whether TensorFlow can use the memory as it is."""
+    if array.size == 0 or not (array.flags.c_contiguous and array.flags.writeable):
+        return False
+    dtype, address = array.dtype, array.__array_interface__["data"][0]
+    return address % 64 == 0 and (dtype.isbuiltin == 1 and dtype.kind in "iufc" or dtype == tf.bfloat16.as_numpy_dtype)
 
 
 def _restore(name: str, value):
@@ -108,9 +123,6 @@ def load(
     progress: _io.Progress = None,
 ) -> Any:
     """Loads what was saved, with `tf.Tensor` for tensors; arguments and errors as in `cairnfile.load`.
-
-    With `mmap` the elements are copied out of the mapping, tensor by tensor, and nothing of it stays mapped: loading then
-    takes the memory of the tensors only, without it that of the file beside.
 
     Examples
     --------

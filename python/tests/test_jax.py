@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import pickle
 import socket
 import subprocess
@@ -400,3 +401,24 @@ def test_flax_structs_frozen_dicts_and_nnx(path):
     outputs = [m(x) for m in (model, found["model"], nnx.merge(graph, found["state"]))]
     same(outputs[0], outputs[1])
     same(outputs[0], outputs[2])
+
+
+KERAS = """
+import os, sys
+os.environ["KERAS_BACKEND"] = "jax"
+import keras, numpy as np, cairnfile.jax, cairnfile.keras
+def build():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(2, dtype="bfloat16")])
+model, clone, x = build(), build(), np.ones((1, 4))
+cairnfile.keras.save_model(model, sys.argv[1])
+assert cairnfile.keras.load_model(clone, sys.argv[1]) == ([], [])
+assert np.asarray(model(x)).tobytes() == np.asarray(clone(x)).tobytes() and "tensorflow" not in sys.modules
+print(*cairnfile.jax.load(sys.argv[1]))
+"""
+
+
+def test_keras_on_jax(path):
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("needs keras")
+    done = subprocess.run([sys.executable, "-c", KERAS, path], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "dense dense_1\n", done.stderr
