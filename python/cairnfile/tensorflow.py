@@ -5,8 +5,8 @@ holds, and comes back as one: `variable.assign(…)` it, or use `save_model` and
 
 Kept: all numeric dtypes of TensorFlow, and ties: tensors that are one object, or one buffer, are saved once and come back as
 one. Tensors use the memory of the load where they can; TensorFlow does not write to it, so that views which overlap are as
-good as copies. A dtype that TensorFlow lacks (`f8_e3m4`, `f8_e4m3`, `f8_e8m0fnu`, …) comes back as a NumPy array or a `cairnfile.Raw`. Refused: ragged
-and sparse tensors, strings, quantized dtypes, resources, and tensors of a graph.
+good as copies. A dtype that TensorFlow lacks (`f8_e3m4`, `f8_e4m3`, `f8_e8m0fnu`, …) comes back as a NumPy array or a
+`cairnfile.Raw`. Refused: ragged and sparse tensors, strings, quantized dtypes, resources, and tensors of a graph.
 """
 
 from __future__ import annotations
