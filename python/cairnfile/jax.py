@@ -65,12 +65,20 @@ def _array(array: jax.Array, adapter) -> np.ndarray:
     if array.size == 0:
         return np.asarray(array)
     # Arrays of one buffer stay tied, also where the host's copy is another one for each.
-    buffers = tuple((str(s.device), s.data.unsafe_buffer_pointer()) for s in array.addressable_shards)
     kept = adapter.state.setdefault("jax", {})
-    key = (buffers, array.shape, array.dtype)
+    key = (_buffers(array), array.shape, array.dtype)
     if key not in kept:
         kept[key] = np.asarray(array), array
     return kept[key][0]
+
+
+def _buffers(array: jax.Array):
+    """What two arrays have in common if their elements are one memory."""
+    try:
+        return tuple((str(shard.device), shard.data.unsafe_buffer_pointer()) for shard in array.addressable_shards)
+    except RuntimeError:
+        # Not every kind of device tells addresses.
+        return id(array)
 
 
 def _key(array: jax.Array, adapter) -> Named:
