@@ -183,7 +183,7 @@ pub(crate) struct Buffer {
 }
 
 /// Encodes the table; the checksums follow it.
-pub(crate) fn encode(records: &[BufferRecord], out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn encode(records: impl ExactSizeIterator<Item = BufferRecord>, out: &mut Vec<u8>) -> Result<()> {
     put_u32(out, to_u32(records.len(), "buffers")?);
     for record in records {
         record.encode(out);
@@ -209,7 +209,7 @@ mod tests {
     fn encode_then_parse() {
         let records = [BufferRecord { len: 5000, kind: 0, owner: 0 }, BufferRecord { len: 1, kind: 1, owner: 9 }];
         let mut bytes = Vec::new();
-        encode(&records, &mut bytes).unwrap();
+        encode(records.into_iter(), &mut bytes).unwrap();
         for crc in [7u32, 8, 9] {
             put_u32(&mut bytes, crc);
         }

@@ -8,7 +8,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 use nom::Parser;
 
-use crate::bytes::{Input, Parsed, put_u32, put_u64, refuse, slice};
+use crate::bytes::{Input, Parsed, put_u64, refuse, slice};
 use crate::dtype::Geometry;
 use crate::error::{Code, Error};
 use crate::layout::{self, Extent, Fault};
@@ -100,12 +100,14 @@ fn fault_error(fault: Fault, number: u32, at: u64) -> Error {
 
 /// Encodes an entry; strides only where they are not row-major.
 pub(crate) fn encode(dtype: u32, buffer: u32, offset: u64, dims: &[u64], strides: Option<&[u64]>, out: &mut Vec<u8>) {
-    put_u32(out, dtype);
-    put_u32(out, buffer);
-    put_u64(out, offset);
+    let mut fixed = [0; MIN_RECORD];
+    LittleEndian::write_u32(&mut fixed, dtype);
+    LittleEndian::write_u32(&mut fixed[4..], buffer);
+    LittleEndian::write_u64(&mut fixed[8..], offset);
     // Tensors are bounded to 64 axes when they are made.
-    out.push(u8::try_from(dims.len()).unwrap_or(u8::MAX));
-    out.push(if strides.is_some() { FLAG_STRIDES } else { 0 });
+    fixed[16] = u8::try_from(dims.len()).unwrap_or(u8::MAX);
+    fixed[17] = if strides.is_some() { FLAG_STRIDES } else { 0 };
+    out.extend_from_slice(&fixed);
     for n in dims.iter().chain(strides.unwrap_or(&[])) {
         put_u64(out, *n);
     }

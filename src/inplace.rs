@@ -96,7 +96,7 @@ impl Plan<'_> {
     fn without_values(self) -> Plan<'static> {
         let unborrowed = |content: Content<'_>| match content {
             Content::Reserved(space, first) => Content::Reserved(space, first),
-            _ => Content::Pieces(Vec::new()),
+            _ => Content::Piece(&[]),
         };
         let buffers =
             self.buffers.into_iter().map(|b| crate::plan::PlannedBuffer { start: b.start, len: b.len, content: unborrowed(b.content) });
@@ -224,8 +224,8 @@ fn check_promises(promises: &[Promise], plan: &Plan<'_>, bytes: &[u8]) -> Result
         let buffer = &plan.buffers[table_index(promise.buffer)];
         let start = to_usize(buffer.start)?;
         let storage = Storage::borrowed(&bytes[start..start + to_usize(buffer.len)?]);
-        let (dtype, strides) = (promise.dtype.clone(), promise.strides.as_deref());
-        let tensor = Tensor::with_element_strides(dtype, &promise.shape, strides, storage, promise.offset)?;
+        let (dtype, strides) = (promise.dtype.clone(), promise.strides.as_ref().map(|s| s.iter().copied()));
+        let tensor = Tensor::with_element_strides(dtype, promise.shape.iter().copied(), strides, storage, promise.offset)?;
         content::check_elements(&tensor).map_err(|(code, _, why)| Error::new(code, format!("{:?}: {why}", promise.address)))?;
     }
     Ok(())

@@ -1,7 +1,39 @@
 //! The arithmetic of shapes and strides: pure, checked, and shared by reader and writer. `Spec §7.6, §7.7`.
 
+use std::ops::Deref;
+
 use crate::dtype::{Geometry, GroupClass};
 use crate::limits::MAX_LEN;
+
+/// The extents of a tensor's axes. Most tensors are vectors and matrices, and there may be very many of them: these
+/// take no allocation.
+#[derive(Clone)]
+pub(crate) enum Shape {
+    Few(u8, [u64; 2]),
+    Many(Box<[u64]>),
+}
+
+impl Shape {
+    pub(crate) fn collect(mut dims: impl ExactSizeIterator<Item = u64>) -> Self {
+        let rank = dims.len();
+        if rank > 2 {
+            return Self::Many(dims.collect());
+        }
+        let few = [dims.next().unwrap_or(0), dims.next().unwrap_or(0)];
+        Self::Few(if rank == 2 { 2 } else { u8::from(rank == 1) }, few)
+    }
+}
+
+impl Deref for Shape {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        match self {
+            Self::Few(rank, dims) => &dims[..usize::from(*rank)],
+            Self::Many(dims) => dims,
+        }
+    }
+}
 
 /// What a shape, dtype and strides amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,6 +52,7 @@ mod entry;
 mod error;
 mod extension;
 mod frame;
+mod hash;
 mod header;
 mod index;
 mod inplace;

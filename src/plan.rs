@@ -1,6 +1,7 @@
 //! Planning: values → tensors → buffers → index, all known before the first byte is written. `Spec §13`.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use crate::address;
 use crate::buffer::{self, BufferRecord, place};
@@ -11,6 +12,7 @@ use crate::entry::{self, NO_BUFFER};
 use crate::error::{Code, Error, Result};
 use crate::extension;
 use crate::frame::Regions;
+use crate::hash::{HashedState, KeyedState};
 use crate::header::Header;
 use crate::keys::Key;
 use crate::layout::{self, block_count, has_partial_group};
@@ -23,8 +25,10 @@ use crate::value::{self, BYTES_NAME};
 
 /// What a buffer is filled with.
 pub(crate) enum Content<'v> {
-    /// Slices of memory and their offsets in the buffer, ascending and without gaps.
-    Pieces(Vec<(u64, &'v [u8])>),
+    /// One slice of memory, as nearly all are.
+    Piece(&'v [u8]),
+    /// Slices of memory, one behind the other.
+    Pieces(Vec<&'v [u8]>),
     /// The elements of a tensor, row-major.
     Elements(&'v Tensor<'v>),
     /// Filled by the producer, through a view of the file; its storage's address space and the byte of that storage
@@ -33,6 +37,7 @@ pub(crate) enum Content<'v> {
 }
 
 pub(crate) struct PlannedBuffer<'v> {
+    /// Where it begins in the file; 0 until the index is complete.
     pub(crate) start: u64,
     pub(crate) len: u64,
     pub(crate) content: Content<'v>,
@@ -140,24 +145,16 @@ enum Step<'v> {
     Key(&'v Key),
 }
 
-/// Leaves with equal keys are one tensor.
-#[derive(PartialEq, Eq, Hash)]
-struct LeafKey<'v> {
-    dtype: &'v DType,
-    shape: &'v [u64],
-    strides: Option<Vec<i64>>,
-    space: u64,
-    address: u64,
-}
-
 /// Encodes the tree and numbers its tensors by first appearance.
 #[derive(Default)]
 struct Collector<'v> {
     out: Vec<u8>,
     sources: Vec<Source<'v>>,
     leaves: Vec<Leaf>,
-    numbers: HashMap<LeafKey<'v>, u32>,
-    addresses: Vec<Option<String>>,
+    /// Tensors by the hash of what makes leaves one tensor; see [`Collector::number_of`].
+    numbers: HashMap<u64, u32, HashedState>,
+    /// Reserved tensors whose elements have rules, ascending, and their addresses.
+    addresses: Vec<(usize, String)>,
     path: Vec<Step<'v>>,
     metadata: bool,
 }
@@ -236,9 +233,8 @@ impl<'v> Collector<'v> {
         if self.metadata {
             return Err(self.refuse(Code::Metadata, "metadata cannot contain tensors"));
         }
-        let key = leaf_key(tensor);
         let next = to_u32(self.sources.len(), "tensors")?;
-        let number = *self.numbers.entry(key).or_insert(next);
+        let number = self.number_of(tensor, next);
         if number == next {
             self.add(tensor)?;
         }
@@ -246,12 +242,27 @@ impl<'v> Collector<'v> {
         Ok(())
     }
 
-    fn add(&mut self, tensor: &'v Tensor<'v>) -> Result<()> {
-        let rules = content::has_rules(tensor.dtype(), tensor.shape());
-        if rules && tensor.storage().bytes().is_some() {
-            content::check_elements(tensor).map_err(|(code, _, why)| self.refuse(code, &why))?;
+    /// The number of a tensor that was met before, or `next`. Hashes are all that is kept: where two tensors have the
+    /// same, the second takes the next free one.
+    fn number_of(&mut self, tensor: &'v Tensor<'v>, next: u32) -> u32 {
+        let mut hash = identity_hash(tensor);
+        loop {
+            let number = *self.numbers.entry(hash).or_insert(next);
+            if number == next || matches!(self.sources[table_index(number)], Source::Tensor(known) if are_one(known, tensor)) {
+                return number;
+            }
+            hash = hash.wrapping_add(1);
         }
-        self.addresses.push(rules.then(|| self.address()));
+    }
+
+    fn add(&mut self, tensor: &'v Tensor<'v>) -> Result<()> {
+        if content::has_rules(tensor.dtype(), tensor.shape()) {
+            if tensor.storage().bytes().is_some() {
+                content::check_elements(tensor).map_err(|(code, _, why)| self.refuse(code, &why))?;
+            } else {
+                self.addresses.push((self.sources.len(), self.address()));
+            }
+        }
         self.leaves.push(leaf(tensor));
         self.sources.push(Source::Tensor(tensor));
         Ok(())
@@ -266,7 +277,6 @@ impl<'v> Collector<'v> {
         }
         value::put_bytes(&mut self.out, value::NAMED, BYTES_NAME.as_bytes())?;
         value::put_tensor(&mut self.out, to_u32(self.sources.len(), "tensors")?);
-        self.addresses.push(None);
         self.leaves.push(Leaf {
             space: 0,
             start: 0,
@@ -274,7 +284,7 @@ impl<'v> Collector<'v> {
             align: 1,
             partial: false,
             form: Form::Alone,
-            axes: Vec::new(),
+            axes: Box::default(),
         });
         self.sources.push(Source::Bytes(bytes));
         Ok(())
@@ -300,15 +310,31 @@ impl<'v> Collector<'v> {
     }
 }
 
-fn leaf_key<'v>(tensor: &'v Tensor<'v>) -> LeafKey<'v> {
-    let (dtype, shape) = (tensor.dtype(), tensor.shape());
-    if tensor.byte_len() == 0 {
-        return LeafKey { dtype, shape, strides: None, space: 0, address: 0 };
-    }
-    let normal = |strides: &[i64]| strides.iter().zip(shape).map(|(s, dim)| if *dim <= 1 { 0 } else { *s }).collect();
-    let strides = if tensor.is_row_major() { None } else { tensor.byte_strides().map(normal) };
-    let (space, base) = tensor.storage().address();
-    LeafKey { dtype, shape, strides, space, address: base + tensor.offset() }
+/// Where a tensor's first element lies; all tensors without bytes are at one place.
+fn home(tensor: &Tensor<'_>) -> (u64, u64) {
+    let (space, base) = if tensor.byte_len() == 0 { return (0, 0) } else { tensor.storage().address() };
+    (space, base + tensor.offset())
+}
+
+/// Strides in bytes, 0 on axes of extent at most 1; `None` when row-major or empty.
+fn normal_byte_strides(tensor: &Tensor<'_>) -> Option<Vec<i64>> {
+    let strides = tensor.byte_strides().filter(|_| !tensor.is_row_major())?;
+    Some(strides.iter().zip(tensor.shape()).map(|(stride, dim)| if *dim <= 1 { 0 } else { *stride }).collect())
+}
+
+/// Equal for tensors that are one.
+fn identity_hash(tensor: &Tensor<'_>) -> u64 {
+    let mut hasher = KeyedState.build_hasher();
+    let (space, address) = home(tensor);
+    tensor.dtype().hash(&mut hasher);
+    [space, address].iter().chain(tensor.shape()).for_each(|n| hasher.write_u64(*n));
+    normal_byte_strides(tensor).iter().for_each(|strides| strides.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// Leaves of the same dtype, shape, layout and place are one tensor.
+fn are_one(a: &Tensor<'_>, b: &Tensor<'_>) -> bool {
+    home(a) == home(b) && a.dtype() == b.dtype() && a.shape() == b.shape() && normal_byte_strides(a) == normal_byte_strides(b)
 }
 
 fn leaf(tensor: &Tensor<'_>) -> Leaf {
@@ -329,12 +355,12 @@ fn leaf(tensor: &Tensor<'_>) -> Leaf {
 }
 
 /// Extents above 1 and strides in bytes without sign, by stride; only needed where strides are explicit.
-fn axes(tensor: &Tensor<'_>) -> Vec<(u64, u64)> {
-    let Some(strides) = tensor.byte_strides() else { return Vec::new() };
+fn axes(tensor: &Tensor<'_>) -> Box<[(u64, u64)]> {
+    let Some(strides) = tensor.byte_strides() else { return Box::default() };
     let mut axes: Vec<_> =
         tensor.shape().iter().copied().zip(strides.iter().map(|s| s.unsigned_abs())).filter(|(dim, _)| *dim > 1).collect();
     axes.sort_unstable_by_key(|(dim, stride)| (*stride, *dim));
-    axes
+    axes.into()
 }
 
 /// Dtypes, buffers and tensors with their numbers in the file.
@@ -344,24 +370,22 @@ struct Tables<'v> {
     buffers: Vec<usize>,
     /// Dtype, buffer and offset of each tensor.
     entries: Vec<(u32, u32, u64)>,
-    contents: Vec<(u64, Content<'v>)>,
+    planned: Vec<PlannedBuffer<'v>>,
 }
 
 impl<'v> Tables<'v> {
     fn number(collector: &Collector<'v>, groups: &Groups, stream: Option<&[(u64, u64)]>) -> Result<Self> {
-        let mut tables = Self { dtypes: Vec::new(), buffers: Vec::new(), entries: Vec::new(), contents: Vec::new() };
-        let mut dtype_numbers: HashMap<&DType, u32> = HashMap::new();
+        let mut tables = Self { dtypes: Vec::new(), buffers: Vec::new(), entries: Vec::new(), planned: Vec::new() };
+        tables.entries.reserve_exact(collector.sources.len());
+        let mut dtype_numbers: HashMap<&DType, u32, KeyedState> = HashMap::default();
+        tables.buffers.reserve_exact(groups.ranges.len());
         let mut buffer_of: Vec<Option<u32>> = tables.streamed_buffers(groups, stream)?;
         for (number, source) in collector.sources.iter().enumerate() {
             let dtype = match source {
                 Source::Tensor(tensor) => tensor.dtype(),
                 Source::Bytes(_) => &DType::U8,
             };
-            let next = to_u32(tables.dtypes.len(), "dtypes")?;
-            let dtype_number = *dtype_numbers.entry(dtype).or_insert(next);
-            if dtype_number == next {
-                tables.dtypes.push(dtype);
-            }
+            let dtype_number = tables.dtype_number(dtype, &mut dtype_numbers)?;
             let (group, offset) = groups.place[number];
             if collector.leaves[number].start == collector.leaves[number].end {
                 tables.entries.push((dtype_number, NO_BUFFER, 0));
@@ -380,6 +404,21 @@ impl<'v> Tables<'v> {
         }
         tables.fill(collector, groups)?;
         Ok(tables)
+    }
+
+    /// The number of `dtype`, which mostly is that of the tensor before.
+    fn dtype_number(&mut self, dtype: &'v DType, numbers: &mut HashMap<&'v DType, u32, KeyedState>) -> Result<u32> {
+        if let Some(last) = self.entries.last().map(|(last, ..)| *last)
+            && self.dtypes[table_index(last)] == dtype
+        {
+            return Ok(last);
+        }
+        let next = to_u32(self.dtypes.len(), "dtypes")?;
+        let number = *numbers.entry(dtype).or_insert(next);
+        if number == next {
+            self.dtypes.push(dtype);
+        }
+        Ok(number)
     }
 
     /// The buffers that a stream wrote already, in its order: each must be one group.
@@ -401,36 +440,38 @@ impl<'v> Tables<'v> {
 
     /// Finds the bytes of each buffer.
     fn fill(&mut self, collector: &Collector<'v>, groups: &Groups) -> Result<()> {
-        let mut members: Vec<Vec<usize>> = vec![Vec::new(); self.buffers.len()];
-        for (number, (_, buffer, _)) in self.entries.iter().enumerate() {
-            if *buffer != NO_BUFFER {
-                members[table_index(*buffer)].push(number);
-            }
-        }
-        for (group, members) in self.buffers.iter().zip(members) {
-            self.contents.push(content_of(collector, groups, *group, members)?);
+        let viewing = self.entries.iter().enumerate().filter(|(_, (_, buffer, _))| *buffer != NO_BUFFER);
+        let mut members = Vec::with_capacity(self.entries.len());
+        members.extend(viewing.map(|(number, (_, buffer, _))| (*buffer, number)));
+        members.sort_unstable();
+        self.planned.reserve_exact(self.buffers.len());
+        // Every buffer has members, so they come in the order of the buffers.
+        for members in members.chunk_by(|a, b| a.0 == b.0) {
+            let group = self.buffers[table_index(members[0].0)];
+            self.planned.push(planned(collector, groups, group, members)?);
         }
         Ok(())
     }
 
-    fn finish(self, collector: &Collector<'v>, metadata: &[u8], options: &WriteOptions, streamed: bool) -> Result<Plan<'v>> {
+    fn finish(mut self, collector: &Collector<'v>, metadata: &[u8], options: &WriteOptions, streamed: bool) -> Result<Plan<'v>> {
         let mut index = Vec::new();
         extension::encode(&[], &mut index)?;
         put_u32(&mut index, to_u32(self.dtypes.len(), "dtypes")?);
         self.dtypes.iter().for_each(|dtype| dtype.encode(&mut index));
-        let records: Vec<BufferRecord> =
-            self.contents.iter().map(|(len, _)| BufferRecord { len: *len, kind: buffer::KIND_TENSOR, owner: 0 }).collect();
-        buffer::encode(&records, &mut index)?;
+        let blocks: u64 = self.planned.iter().map(|b| block_count(b.len, options.block_log2)).sum();
+        let lists = blocks * 4 + from_usize(self.planned.len() * buffer::RECORD + self.entries.len() * entry::MIN_RECORD);
+        check_index_len(lists)?;
+        index.reserve(to_usize(lists)? + self.entries.len() * 16 + metadata.len() + collector.out.len());
+        let record = |b: &PlannedBuffer<'_>| BufferRecord { len: b.len, kind: buffer::KIND_TENSOR, owner: 0 };
+        buffer::encode(self.planned.iter().map(record), &mut index)?;
         let crcs_at = index.len();
-        let blocks: u64 = records.iter().map(|r| block_count(r.len, options.block_log2)).sum();
-        check_index_len(from_usize(index.len()).saturating_add(blocks.saturating_mul(4)))?;
         index.resize(crcs_at + to_usize(blocks * 4)?, 0);
         let promises = self.encode_tensors(collector, &mut index)?;
         index.extend_from_slice(metadata);
         index.extend_from_slice(&collector.out);
         check_index_len(from_usize(index.len()))?;
         let index_len = from_usize(index.len());
-        let (buffers, end) = self.place(if streamed { HEADER_LEN } else { HEADER_LEN + index_len })?;
+        let end = self.place(if streamed { HEADER_LEN } else { HEADER_LEN + index_len })?;
         let too_long = || Error::new(Code::BufferLength, "the file would be longer than 2^63-1 bytes");
         let regions = Regions::with_index(end, index_len).ok_or_else(too_long)?;
         let index_offset = if streamed { regions.last_index } else { HEADER_LEN };
@@ -443,39 +484,39 @@ impl<'v> Tables<'v> {
             index_len,
             index_crc: 0,
         };
-        Ok(Plan { options: options.clone(), buffers, promises, index, crcs_at, header, regions })
+        Ok(Plan { options: options.clone(), buffers: self.planned, promises, index, crcs_at, header, regions })
     }
 
-    fn place(self, start: u64) -> Result<(Vec<PlannedBuffer<'v>>, u64)> {
-        let mut end = start;
-        let mut buffers = Vec::with_capacity(self.contents.len());
-        for (len, content) in self.contents {
+    /// Puts the buffers one behind the other from `end` on; returns the end of the last one.
+    fn place(&mut self, mut end: u64) -> Result<u64> {
+        for buffer in &mut self.planned {
             let too_long = || Error::new(Code::BufferLength, "the buffers would end past 2^63-1");
-            let start = place(end, len).ok_or_else(too_long)?;
-            end = start + len;
-            buffers.push(PlannedBuffer { start, len, content });
+            buffer.start = place(end, buffer.len).ok_or_else(too_long)?;
+            end = buffer.start + buffer.len;
         }
-        Ok((buffers, end))
+        Ok(end)
     }
 
     /// Encodes the tensor table; returns the reserved tensors whose elements are to be checked later.
     fn encode_tensors(&self, collector: &Collector<'v>, out: &mut Vec<u8>) -> Result<Vec<Promise>> {
         let mut promises = Vec::new();
+        let mut addresses = collector.addresses.iter().peekable();
         put_u32(out, to_u32(self.entries.len(), "tensors")?);
         for (number, (dtype, buffer, offset)) in self.entries.iter().enumerate() {
-            let (shape, strides) = match collector.sources[number] {
-                Source::Bytes(bytes) => (vec![from_usize(bytes.len())], None),
-                Source::Tensor(tensor) => {
-                    let kept = matches!(collector.leaves[number].form, Form::Dense | Form::Strided) && !self.is_loose(*buffer);
-                    (tensor.shape().to_vec(), if kept { tensor.normal_strides().unwrap_or(None) } else { None })
+            let tensor = match collector.sources[number] {
+                Source::Tensor(tensor) => tensor,
+                Source::Bytes(bytes) => {
+                    entry::encode(*dtype, *buffer, *offset, &[from_usize(bytes.len())], None, out);
+                    continue;
                 }
             };
-            entry::encode(*dtype, *buffer, *offset, &shape, strides.as_deref(), out);
-            if let (Source::Tensor(tensor), Some(address)) = (collector.sources[number], &collector.addresses[number])
+            let kept = matches!(collector.leaves[number].form, Form::Dense | Form::Strided) && !self.is_loose(*buffer);
+            let strides = if kept { tensor.normal_strides().unwrap_or(None) } else { None };
+            entry::encode(*dtype, *buffer, *offset, tensor.shape(), strides.as_deref(), out);
+            if let Some((_, address)) = addresses.next_if(|(promised, _)| *promised == number)
                 && *buffer != NO_BUFFER
-                && tensor.storage().bytes().is_none()
             {
-                let dtype = tensor.dtype().clone();
+                let (dtype, shape) = (tensor.dtype().clone(), tensor.shape().to_vec());
                 promises.push(Promise { dtype, shape, strides, buffer: *buffer, offset: *offset, address: address.clone() });
             }
         }
@@ -483,32 +524,32 @@ impl<'v> Tables<'v> {
     }
 
     fn is_loose(&self, buffer: u32) -> bool {
-        self.contents.get(table_index(buffer)).is_some_and(|(_, content)| matches!(content, Content::Elements(_)))
+        self.planned.get(table_index(buffer)).is_some_and(|planned| matches!(planned.content, Content::Elements(_)))
     }
 }
 
-/// Length and bytes of the buffer that holds `members`.
-fn content_of<'v>(collector: &Collector<'v>, groups: &Groups, group: usize, members: Vec<usize>) -> Result<(u64, Content<'v>)> {
+/// The buffer that holds `members`, of which there is one at least.
+fn planned<'v>(collector: &Collector<'v>, groups: &Groups, group: usize, members: &[(u32, usize)]) -> Result<PlannedBuffer<'v>> {
     let (space, start, end) = groups.ranges[group];
-    let first = members.first().map(|number| (*number, collector.sources[*number]));
-    match first {
-        Some((_, Source::Bytes(bytes))) => return Ok((from_usize(bytes.len()), Content::Pieces(vec![(0, bytes)]))),
-        Some((number, Source::Tensor(tensor))) if groups.loose[number] => {
+    let (_, first) = members[0];
+    let (len, content) = match collector.sources[first] {
+        Source::Bytes(bytes) => (from_usize(bytes.len()), Content::Piece(bytes)),
+        Source::Tensor(tensor) if groups.loose[first] => {
             if tensor.storage().bytes().is_none() {
                 return Err(Error::new(Code::SharingLost, format!("reserved {tensor:?} cannot be stored with its layout")));
             }
-            return Ok((tensor.byte_len(), Content::Elements(tensor)));
+            (tensor.byte_len(), Content::Elements(tensor))
         }
-        _ => {}
-    }
-    if space != 0 {
-        return Ok((end - start, Content::Reserved(space, start)));
-    }
-    Ok((end - start, Content::Pieces(pieces(collector, members, start))))
+        _ if space != 0 => (end - start, Content::Reserved(space, start)),
+        Source::Tensor(tensor) if members.len() == 1 => (end - start, Content::Piece(tensor.span().unwrap_or(&[]))),
+        Source::Tensor(_) => (end - start, Content::Pieces(pieces(collector, members, start))),
+    };
+    Ok(PlannedBuffer { start: 0, len, content })
 }
 
 /// The slices that make up a group, from its dense members in chain order.
-fn pieces<'v>(collector: &Collector<'v>, mut members: Vec<usize>, start: u64) -> Vec<(u64, &'v [u8])> {
+fn pieces<'v>(collector: &Collector<'v>, members: &[(u32, usize)], start: u64) -> Vec<&'v [u8]> {
+    let mut members: Vec<usize> = members.iter().map(|(_, number)| *number).collect();
     members.retain(|m| collector.leaves[*m].form == Form::Dense);
     members.sort_unstable_by_key(|m| (collector.leaves[*m].start, u64::MAX - collector.leaves[*m].end));
     let mut pieces = Vec::new();
@@ -520,7 +561,7 @@ fn pieces<'v>(collector: &Collector<'v>, mut members: Vec<usize>, start: u64) ->
         }
         if let Source::Tensor(tensor) = collector.sources[member] {
             let skip = usize::try_from(covered - leaf.start).unwrap_or(usize::MAX);
-            pieces.push((covered - start, tensor.span().and_then(|s| s.get(skip..)).unwrap_or(&[])));
+            pieces.push(tensor.span().and_then(|s| s.get(skip..)).unwrap_or(&[]));
             covered = leaf.end;
         }
     }

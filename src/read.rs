@@ -11,7 +11,7 @@ use crate::buffer::{Buffer, KIND_TENSOR};
 use crate::bytes::{table_index, to_usize};
 use crate::checksum::{crc32, mismatch};
 use crate::dtype::DType;
-use crate::entry::{Entry, NO_BUFFER};
+use crate::entry::{Entry, NO_BUFFER, Row};
 use crate::error::{Code, Error, Result};
 use crate::extension;
 use crate::frame;
@@ -500,8 +500,7 @@ impl<'c> TensorRef<'c> {
     /// This tensor over `storage`, whose byte `offset` is the first of the span.
     pub(crate) fn over<'s>(&self, storage: Storage<'s>, offset: u64) -> Result<Tensor<'s>> {
         let entry = self.entry()?;
-        let strides = entry.strides.map(|s| s.to_vec());
-        Tensor::with_element_strides(self.dtype()?.clone(), &entry.dims.to_vec(), strides.as_deref(), storage, offset)
+        Tensor::with_element_strides(self.dtype()?.clone(), entry.dims.iter(), entry.strides.map(Row::iter), storage, offset)
     }
 
     /// Rows `range` of the first axis; see [`TensorRef::slice`].

@@ -119,8 +119,8 @@ pub(crate) struct Leaf {
     /// Ends within a group, so nothing may share its last byte.
     pub(crate) partial: bool,
     pub(crate) form: Form,
-    /// Extents above 1 and their strides in bytes, without sign, largest last.
-    pub(crate) axes: Vec<(u64, u64)>,
+    /// Extents above 1 and their strides in bytes, without sign, largest last; empty where strides are not explicit.
+    pub(crate) axes: Box<[(u64, u64)]>,
 }
 
 impl Leaf {
@@ -148,31 +148,26 @@ pub(crate) struct Groups {
     /// For each leaf, its group and its offset in bytes; a loose leaf has a group of its own and is written row-major.
     pub(crate) place: Vec<(usize, u64)>,
     pub(crate) loose: Vec<bool>,
-    /// Address range and space of each group.
-    pub(crate) ranges: Vec<(u64, u64, u64)>,
+    /// What each group covers.
+    pub(crate) ranges: Vec<Range>,
 }
+
+/// The bytes that one chain of overlapping dense leaves covers: space, first byte and end.
+pub(crate) type Range = (u64, u64, u64);
 
 /// Groups `leaves` into buffers. `Err` holds two leaves that would lose their sharing.
 pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Groups, (usize, usize)> {
-    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form == Form::Dense && !leaves[*i].is_empty()).collect();
-    order.sort_unstable_by_key(|i| (leaves[*i].space, leaves[*i].start, *i));
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut ranges: Vec<(u64, u64, u64)> = Vec::new();
-    for i in order {
-        let leaf = &leaves[i];
-        match (groups.last_mut(), ranges.last_mut()) {
-            (Some(group), Some(range)) if range.0 == leaf.space && leaf.start < range.2 => {
-                range.2 = range.2.max(leaf.end);
-                group.push(i);
-            }
-            _ => {
-                groups.push(vec![i]);
-                ranges.push((leaf.space, leaf.start, leaf.end));
-            }
+    let order = by_address(leaves, |leaf| leaf.form == Form::Dense);
+    let mut chains: Vec<Range> = Vec::with_capacity(order.len());
+    for (space, start, i) in order.iter().copied() {
+        let end = leaves[i].end;
+        match chains.last_mut() {
+            Some(chain) if chain.0 == space && start < chain.2 => chain.2 = chain.2.max(end),
+            _ => chains.push((space, start, end)),
         }
     }
-    join_strided(leaves, &mut groups, &ranges);
-    let outcome = settle(leaves, &groups, &ranges);
+    let strided = join_strided(leaves, &chains);
+    let outcome = settle(leaves, chains, &order, &strided);
     if !unshare {
         match meeting(leaves, &outcome.loose) {
             None => {}
@@ -182,41 +177,57 @@ pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Group
     Ok(outcome)
 }
 
-/// A strided leaf joins the one group that contains its range.
-fn join_strided(leaves: &[Leaf], groups: &mut [Vec<usize>], ranges: &[(u64, u64, u64)]) {
-    for (i, leaf) in leaves.iter().enumerate().filter(|(_, leaf)| leaf.form == Form::Strided) {
-        let after = ranges.partition_point(|(space, start, _)| (*space, *start) <= (leaf.space, leaf.start));
-        let Some(g) = after.checked_sub(1) else { continue };
-        if ranges[g].0 == leaf.space && leaf.end <= ranges[g].2 {
-            groups[g].push(i);
-        }
-    }
+/// The numbers of the leaves that are `wanted` and have bytes, each behind what it is sorted by: space and address.
+fn by_address(leaves: &[Leaf], wanted: impl Fn(&Leaf) -> bool) -> Vec<(u64, u64, usize)> {
+    let found = leaves.iter().enumerate().filter(|(_, leaf)| wanted(leaf) && !leaf.is_empty());
+    let mut order = Vec::with_capacity(leaves.len());
+    order.extend(found.map(|(i, leaf)| (leaf.space, leaf.start, i)));
+    order.sort_unstable();
+    order
 }
 
-/// Dissolves the groups that cannot be stored and gives every leaf its place.
-fn settle(leaves: &[Leaf], groups: &[Vec<usize>], ranges: &[(u64, u64, u64)]) -> Groups {
-    let mut place = vec![None; leaves.len()];
-    let mut kept = Vec::new();
-    for (group, range) in groups.iter().zip(ranges) {
-        let storable = |i: &usize| {
-            let leaf = &leaves[*i];
-            (leaf.start - range.1).is_multiple_of(leaf.align) && (group.len() == 1 || !leaf.partial)
-        };
-        if group.iter().all(storable) {
-            for i in group {
-                place[*i] = Some((kept.len(), leaves[*i].start - range.1));
-            }
-            kept.push(*range);
+/// A strided leaf joins the one chain that contains its range. Returns chains and leaves, by chain.
+fn join_strided(leaves: &[Leaf], chains: &[Range]) -> Vec<(usize, usize)> {
+    let mut joined = Vec::new();
+    for (i, leaf) in leaves.iter().enumerate().filter(|(_, leaf)| leaf.form == Form::Strided) {
+        let after = chains.partition_point(|(space, start, _)| (*space, *start) <= (leaf.space, leaf.start));
+        let Some(c) = after.checked_sub(1) else { continue };
+        if chains[c].0 == leaf.space && leaf.end <= chains[c].2 {
+            joined.push((c, i));
         }
     }
-    let loose = place.iter().zip(leaves).map(|(p, leaf)| p.is_none() && leaf.form != Form::Alone && !leaf.is_empty()).collect();
-    let place = place.into_iter().zip(leaves).map(|(p, leaf)| {
-        p.unwrap_or_else(|| {
-            kept.push((leaf.space, leaf.start, leaf.end));
-            (kept.len() - 1, 0)
-        })
+    joined.sort_unstable();
+    joined
+}
+
+/// Dissolves the chains that cannot be stored and gives every leaf its place. The dense leaves in `order` come chain by
+/// chain, and so do the `strided` ones.
+fn settle(leaves: &[Leaf], mut chains: Vec<Range>, mut order: &[(u64, u64, usize)], mut strided: &[(usize, usize)]) -> Groups {
+    const NOWHERE: usize = usize::MAX;
+    let mut place = vec![(NOWHERE, 0); leaves.len()];
+    let (mut number, mut kept) = (0, 0);
+    chains.retain(|(space, chain, end)| {
+        let (dense, other_dense) = order.split_at(order.iter().take_while(|(s, start, _)| s == space && start < end).count());
+        let (joined, other_strided) = strided.split_at(strided.iter().take_while(|(c, _)| *c == number).count());
+        (order, strided, number) = (other_dense, other_strided, number + 1);
+        let members = || dense.iter().map(|(_, _, i)| *i).chain(joined.iter().map(|(_, i)| *i));
+        let alone = dense.len() + joined.len() == 1;
+        let storable = alone || members().all(|i| (leaves[i].start - chain).is_multiple_of(leaves[i].align) && !leaves[i].partial);
+        if storable {
+            members().for_each(|i| place[i] = (kept, leaves[i].start - chain));
+            kept += 1;
+        }
+        storable
     });
-    Groups { place: place.collect(), loose, ranges: kept }
+    let mut loose = vec![false; leaves.len()];
+    for (i, leaf) in leaves.iter().enumerate() {
+        if place[i].0 == NOWHERE {
+            loose[i] = leaf.form != Form::Alone && !leaf.is_empty();
+            place[i] = (chains.len(), 0);
+            chains.push((leaf.space, leaf.start, leaf.end));
+        }
+    }
+    Groups { place, loose, ranges: chains }
 }
 
 /// A loose leaf and another one whose elements may be the same bytes.
@@ -224,10 +235,8 @@ fn meeting(leaves: &[Leaf], loose: &[bool]) -> Option<(usize, usize)> {
     if !loose.contains(&true) {
         return None;
     }
-    let mut order: Vec<usize> = (0..leaves.len()).filter(|i| leaves[*i].form != Form::Alone && !leaves[*i].is_empty()).collect();
-    order.sort_unstable_by_key(|i| (leaves[*i].space, leaves[*i].start, *i));
     let mut open: Vec<usize> = Vec::new();
-    for i in order {
+    for (_, _, i) in by_address(leaves, |leaf| leaf.form != Form::Alone) {
         let leaf = &leaves[i];
         open.retain(|o| leaves[*o].space == leaf.space && leaves[*o].end > leaf.start);
         let meets = |o: &&usize| (loose[**o] || loose[i]) && !apart(&leaves[**o], leaf);
@@ -258,7 +267,7 @@ mod tests {
     use super::*;
 
     fn leaf(start: u64, end: u64, form: Form) -> Leaf {
-        Leaf { space: 0, start, end, align: 4, partial: false, form, axes: vec![] }
+        Leaf { space: 0, start, end, align: 4, partial: false, form, axes: Box::default() }
     }
 
     #[test]
@@ -284,7 +293,7 @@ mod tests {
 
     #[test]
     fn column_slices_are_apart() {
-        let column = |start, end| Leaf { axes: vec![(2, 4), (3, 24)], ..leaf(start, end, Form::Strided) };
+        let column = |start, end| Leaf { axes: Box::new([(2, 4), (3, 24)]), ..leaf(start, end, Form::Strided) };
         let qkv = [column(0, 56), column(8, 64), column(16, 72)];
         assert_eq!(group(&qkv, false).unwrap().loose, [true; 3]);
         let overlapping = [column(0, 56), column(4, 60)];

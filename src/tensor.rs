@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::bytes::{from_usize, to_usize};
 use crate::dtype::{DType, GroupClass};
 use crate::error::{Code, Error, Result};
-use crate::layout;
+use crate::layout::{self, Shape};
 use crate::limits::MAX_RANK;
 use crate::memory;
 
@@ -142,12 +142,14 @@ impl fmt::Debug for Storage<'_> {
 #[derive(Clone)]
 pub struct Tensor<'a> {
     dtype: DType,
-    shape: Vec<u64>,
+    shape: Shape,
     /// Bytes from one element to the next along each axis; `None` when row-major.
-    strides: Option<Vec<i64>>,
+    strides: Option<Box<[i64]>>,
     storage: Storage<'a>,
     /// Byte of the storage where the first element lies.
     offset: u64,
+    /// Bytes the elements take row-major: what dtype and shape amount to.
+    len: u64,
 }
 
 impl<'a> Tensor<'a> {
@@ -177,25 +179,29 @@ impl<'a> Tensor<'a> {
     /// As [`Tensor::new`]; `tensor-strides` for strides on a dtype that is not scalar or of another number than axes;
     /// `tensor-extent` if an element would lie outside the storage.
     pub fn view(dtype: DType, shape: &[u64], strides: Option<&[i64]>, storage: Storage<'a>, offset: u64) -> Result<Self> {
-        let strides = strides.map(<[i64]>::to_vec);
-        let tensor = Self { dtype, shape: shape.to_vec(), strides, storage, offset };
-        tensor.check()?;
+        Self::over(dtype, Shape::collect(shape.iter().copied()), strides.map(Box::from), storage, offset)
+    }
+
+    fn over(dtype: DType, shape: Shape, strides: Option<Box<[i64]>>, storage: Storage<'a>, offset: u64) -> Result<Self> {
+        let mut tensor = Self { dtype, shape, strides, storage, offset, len: 0 };
+        tensor.len = tensor.check_shape()?;
+        tensor.check_place()?;
         Ok(tensor)
     }
 
     /// A view with the strides of the tensor table: in elements, 0 on axes of extent at most 1.
     pub(crate) fn with_element_strides(
         dtype: DType,
-        shape: &[u64],
-        strides: Option<&[u64]>,
+        shape: impl ExactSizeIterator<Item = u64>,
+        strides: Option<impl Iterator<Item = u64>>,
         storage: Storage<'a>,
         offset: u64,
     ) -> Result<Self> {
         let width = i64::from(dtype.geometry().bytes);
         // Strides times bytes are below the span, which is below 2^63.
-        let in_bytes = |stride: &u64| i64::try_from(*stride).unwrap_or(i64::MAX).saturating_mul(width);
-        let strides = strides.map(|s| s.iter().map(in_bytes).collect::<Vec<_>>());
-        Self::view(dtype, shape, strides.as_deref(), storage, offset)
+        let in_bytes = |stride: u64| i64::try_from(stride).unwrap_or(i64::MAX).saturating_mul(width);
+        let strides = strides.map(|s| s.map(in_bytes).collect());
+        Self::over(dtype, Shape::collect(shape), strides, storage, offset)
     }
 
     /// A row-major tensor over a slice of numbers, without a copy.
@@ -223,17 +229,23 @@ impl<'a> Tensor<'a> {
         Self::new(dtype, shape, Storage::reserved(extent.len))
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses a shape that no tensor has; the bytes that its elements take.
+    fn check_shape(&self) -> Result<u64> {
         if self.shape.len() > MAX_RANK {
             return Err(Error::new(Code::TensorRank, format!("a tensor has {} axes, the most is {MAX_RANK}", self.shape.len())));
         }
-        layout::row_major(self.dtype.geometry(), self.shape.iter().copied()).map_err(|f| size_error(f, &self.dtype, &self.shape))?;
+        let extent = layout::row_major(self.dtype.geometry(), self.shape.iter().copied());
+        extent.map(|extent| extent.len).map_err(|f| size_error(f, &self.dtype, &self.shape))
+    }
+
+    /// Refuses strides that are not the dtype's or the shape's, and elements outside the storage.
+    fn check_place(&self) -> Result<()> {
         if let Some(strides) = &self.strides {
             let scalar = self.dtype.geometry().class == GroupClass::Scalar;
             if !scalar || strides.len() != self.shape.len() {
                 return Err(Error::new(
                     Code::TensorStrides,
-                    format!("{} strides do not fit a {} tensor of shape {:?}", strides.len(), self.dtype, self.shape),
+                    format!("{} strides do not fit a {} tensor of shape {:?}", strides.len(), self.dtype, &*self.shape),
                 ));
             }
         }
@@ -248,7 +260,7 @@ impl<'a> Tensor<'a> {
         let detail = format!(
             "a {} tensor of shape {:?} at byte {} reaches outside a storage of {} bytes",
             self.dtype,
-            self.shape,
+            &*self.shape,
             self.offset,
             self.storage.len()
         );
@@ -263,7 +275,7 @@ impl<'a> Tensor<'a> {
             return Some((offset, offset + i128::from(len)));
         };
         let (mut first, mut last) = (offset, offset);
-        for (dim, stride) in self.shape.iter().zip(strides) {
+        for (dim, stride) in self.shape.iter().zip(&**strides) {
             let reach = i128::from(*dim - 1).checked_mul(i128::from(*stride))?;
             let end = if reach < 0 { &mut first } else { &mut last };
             *end = end.checked_add(reach)?;
@@ -310,7 +322,7 @@ impl<'a> Tensor<'a> {
 
     /// Bytes the elements take row-major.
     pub fn byte_len(&self) -> u64 {
-        layout::row_major(self.dtype.geometry(), self.shape.iter().copied()).map_or(0, |e| e.len)
+        self.len
     }
 
     /// The strides' one spelling in elements, 0 on axes of extent at most 1: `None` if row-major (or empty), an error
@@ -319,7 +331,7 @@ impl<'a> Tensor<'a> {
         let Some(strides) = self.strides.as_ref().filter(|_| self.byte_len() > 0) else { return Ok(None) };
         let width = u64::from(self.dtype.geometry().bytes);
         let mut normal = Vec::with_capacity(strides.len());
-        for (dim, stride) in self.shape.iter().zip(strides) {
+        for (dim, stride) in self.shape.iter().zip(&**strides) {
             let stride = if *dim <= 1 { 0 } else { u64::try_from(*stride).map_err(|_| NotWhole)? };
             if stride % width != 0 {
                 return Err(NotWhole);
@@ -405,7 +417,7 @@ impl<'a> Tensor<'a> {
     /// The same elements, whatever the layout.
     pub fn same_elements(&self, other: &Tensor<'_>) -> bool {
         self.dtype == other.dtype
-            && self.shape == other.shape
+            && *self.shape == *other.shape
             && matches!((self.row_major_bytes(), other.row_major_bytes()), (Ok(a), Ok(b)) if a == b)
     }
 }
@@ -441,7 +453,7 @@ impl PartialEq for Tensor<'_> {
 
 impl fmt::Debug for Tensor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tensor {}{:?}", self.dtype, self.shape)?;
+        write!(f, "tensor {}{:?}", self.dtype, &*self.shape)?;
         if let Some(strides) = &self.strides {
             write!(f, " byte strides {strides:?}")?;
         }

@@ -87,7 +87,9 @@ impl BlockCrcs {
     }
 
     fn end_block(&mut self) {
-        self.done.push(std::mem::take(&mut self.hasher).finalize());
+        self.done.push(self.hasher.clone().finalize());
+        // A new one would look for the processor's features again.
+        self.hasher.reset();
         self.filled = 0;
     }
 
@@ -251,7 +253,8 @@ impl PlannedBuffer<'_> {
     /// Hands out the bytes of the buffer in order.
     pub(crate) fn each_slice(&self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         match &self.content {
-            Content::Pieces(pieces) => pieces.iter().try_for_each(|(_, bytes)| visit(bytes)),
+            Content::Piece(bytes) => visit(bytes),
+            Content::Pieces(pieces) => pieces.iter().try_for_each(|bytes| visit(bytes)),
             Content::Elements(tensor) => {
                 let mut outcome = Ok(());
                 let mut pending = Vec::with_capacity(CALL.min(to_usize(self.len)?));
