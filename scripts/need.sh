@@ -11,3 +11,15 @@ need() {
 
 need_package() { DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -qq --yes --no-install-recommends "$1" >/dev/null 2>&1; }
 need_lists() { timeout 300 apt-get update -qq >/dev/null 2>&1; }
+
+# need_import PYTHON MODULE PACKAGE...: the same for a module of an interpreter.
+need_import() {
+    local python=$1 module=$2
+    shift 2
+    "$python" -c "import $module" 2>/dev/null && return
+    if [ "${CI:-}" = true ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        need_lists || true
+        for package in "$@"; do need_package "$package" || echo "$package could not be installed"; done
+    fi
+    "$python" -c "import $module" 2>/dev/null || { echo "skipped: $python has no $module"; return 77; }
+}
