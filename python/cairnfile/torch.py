@@ -44,7 +44,8 @@ def load(
 
     All arrays and tensors of the file become `torch.Tensor`, whoever saved them; those of a NumPy type that torch lacks
     (dates, text; `uint16` to `uint64` in old versions of torch) become arrays, and what both lack, such as the blocks of
-    `q4_0`, `cairnfile.Raw`. Those two stay on the CPU.
+    `q4_0`, `cairnfile.Raw`. Those two stay on the CPU. What must be NumPy's, such as the state of its generators, is
+    loaded with ``cairnfile.load(path, only="/rng")``.
 
     Parameters
     ----------
