@@ -113,7 +113,8 @@ def _viewed(tensor: torch.Tensor, name: str, source: tuple[int, int] | None = No
         strides = [stride * tensor.element_size() for stride in tensor.stride()]
     if name == PAIRS:
         if not shape or strides is not None:
-            raise TypeError(f"a tensor of {tensor.dtype} without axes or not contiguous cannot be kept: save value.view(torch.uint8)")
+            what = f"a tensor of {tensor.dtype} without axes or not contiguous"
+            raise TypeError(f"{what} cannot be kept: save value.view(torch.uint8)")
         shape = (*shape[:-1], 2 * shape[-1])
     address, nbytes = _span(tensor)
     return Raw.from_address(name, shape, address, nbytes, tensor, strides, source)
@@ -160,6 +161,7 @@ def _copied(tensor: torch.Tensor, state: dict) -> torch.Tensor:
     key = ("torch.copied", str(tensor.device), address, nbytes)
     if key not in state:
         state[key] = torch.UntypedStorage(nbytes).copy_(storage, False), storage
-    view = torch.empty(0, dtype=tensor.dtype, device="cpu").set_(state[key][0], tensor.storage_offset(), tensor.shape, tensor.stride())
+    view = torch.empty(0, dtype=tensor.dtype, device="cpu")
+    view.set_(state[key][0], tensor.storage_offset(), tensor.shape, tensor.stride())
     view = view.conj() if tensor.is_conj() else view
     return torch._neg_view(view) if tensor.is_neg() else view

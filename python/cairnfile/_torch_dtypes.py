@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import torch
 
 from . import _dtypes
+
+if sys.byteorder != "little":
+    raise ImportError("cairnfile.torch views tensors as they lie in files, which is little-endian; this machine is not")
 
 _SPELLED = {
     "bool": "bool", "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",

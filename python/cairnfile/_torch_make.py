@@ -28,7 +28,16 @@ class Maker:
         # For each buffer a tensor whose storage is the buffer.
         self._over: dict[int | None, torch.Tensor] = {}
 
-    def tensor(self, name: str, geometry, shape: _Ints, strides: _Ints | None, data: np.ndarray, offset: int, buffer: int | None) -> _Made:
+    def tensor(
+        self,
+        name: str,
+        geometry: tuple[str, int, int],
+        shape: _Ints,
+        strides: _Ints | None,
+        data: np.ndarray,
+        offset: int,
+        buffer: int | None,
+    ) -> _Made:
         """What `Hooks.make` is to return: None where torch lacks the dtype or the shape."""
         dtype = DTYPES.get(name)
         extents = shape if name != PAIRS else _torch_dtypes.shape_in_torch(name, shape)

@@ -119,7 +119,8 @@ def _own_state(model: torch.nn.Module) -> Dict[str, Any]:
         if _is_extra(name):
             continue
         if id(value) not in own:
-            raise TypeError(f"{name!r} is not a parameter or buffer of the model: use load_state_dict, which runs the model's hooks")
+            what = f"{name!r} is not a parameter or buffer of the model"
+            raise TypeError(f"{what}: use load_state_dict, which runs the model's hooks")
         if torch.nn.parameter.is_lazy(value):
             raise TypeError(f"{name!r} has no shape before the first forward pass: run the model once")
         if value.is_meta:

@@ -93,7 +93,8 @@ def test_map_location(path):
 @pytest.mark.parametrize("mmap", [False, True])
 def test_open_gives_tensors(path, mmap):
     weight = torch.rand(100, 8).to(torch.bfloat16)
-    ct.save({"w": weight, "view": weight[10:20], "t": weight.t(), "p": torch.nn.Parameter(weight), "n": torch.arange(4)[1], "e": weight[:0]}, path)
+    views = {"w": weight, "view": weight[10:20], "t": weight.t(), "e": weight[:0]}
+    ct.save({**views, "p": torch.nn.Parameter(weight), "n": torch.arange(4)[1]}, path)
     with ct.open(path, mmap=mmap) as file:
         handle = file["/w"]
         assert (handle.shape, handle.dtype) == ((100, 8), torch.bfloat16)

@@ -184,7 +184,8 @@ def test_what_cannot_be_filled_is_refused(path):
 
 def test_dtypes_of_parameters(path):
     names = ("bfloat16", "complex32", "float8_e4m3fn", "float8_e8m0fnu", "float4_e2m1fn_x2", "uint16", "bool")
-    buffers = {f"as_{name}": torch.randint(0, 2, (4, 8), dtype=torch.uint8).view(getattr(torch, name)) for name in names if hasattr(torch, name)}
+    dtypes = {f"as_{name}": getattr(torch, name) for name in names if hasattr(torch, name)}
+    buffers = {name: torch.randint(0, 2, (4, 8), dtype=torch.uint8).view(dtype) for name, dtype in dtypes.items()}
     model, clone = nn.Module(), nn.Module()
     for name, tensor in buffers.items():
         model.register_buffer(name, tensor)

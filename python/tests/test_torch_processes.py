@@ -95,7 +95,8 @@ SAVER = """
 def interrupted_save(path) -> bool:
     """Interrupts a save of 1 GiB once it writes; False if it was over before."""
     command = [sys.executable, "-c", textwrap.dedent(SAVER), str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as saver:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as saver:
         assert saver.stdout.readline() == "ready\n"
         saver.stdout.readline()
         saver.send_signal(signal.SIGINT)
