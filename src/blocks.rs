@@ -47,13 +47,16 @@ pub(crate) struct Block {
 pub(crate) fn blocks_of(buffer: &Buffer, log2: u8, range: Range<u64>) -> impl Iterator<Item = Block> + use<> {
     let buffer = *buffer;
     let (first, end) = if range.is_empty() { (0, 0) } else { (range.start >> log2, range.end.div_ceil(1 << log2)) };
-    (first..end).map(move |i| {
-        let at = i << log2;
-        // Blocks are counted in u32 in the whole file.
-        let in_buffer = u32::try_from(i).unwrap_or(u32::MAX);
-        let number = buffer.first_block + in_buffer;
-        Block { number, buffer: buffer.number, in_buffer, start: buffer.start + at, len: (1 << log2).min(buffer.record.len - at) }
-    })
+    (first..end).map(move |i| block_at(&buffer, log2, i))
+}
+
+/// Block `i` of `buffer`.
+pub(crate) fn block_at(buffer: &Buffer, log2: u8, i: u64) -> Block {
+    let at = i << log2;
+    // Blocks are counted in u32 in the whole file.
+    let in_buffer = u32::try_from(i).unwrap_or(u32::MAX);
+    let number = buffer.first_block + in_buffer;
+    Block { number, buffer: buffer.number, in_buffer, start: buffer.start + at, len: (1 << log2).min(buffer.record.len - at) }
 }
 
 /// `range` of a buffer, widened to whole blocks.

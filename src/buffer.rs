@@ -6,7 +6,7 @@ use byteorder::{ByteOrder, LittleEndian};
 use nom::Parser;
 use nom::bytes::complete::take;
 
-use crate::blocks::{Block, blocks_of};
+use crate::blocks::{Block, block_at};
 use crate::bytes::{Input, Parsed, align_up, count, from_usize, put_u32, put_u64, refuse, table_index, to_u32};
 use crate::error::{Code, Error, Result};
 use crate::layout::block_count;
@@ -29,13 +29,8 @@ pub(crate) struct BufferRecord {
 }
 
 impl BufferRecord {
-    fn parse(input: Input<'_>) -> Parsed<'_, Self> {
-        let read = |b: Input<'_>| Self {
-            len: LittleEndian::read_u64(b.bytes),
-            kind: LittleEndian::read_u32(&b.bytes[8..]),
-            owner: LittleEndian::read_u32(&b.bytes[12..]),
-        };
-        take(RECORD).map(read).parse(input)
+    fn read(bytes: &[u8; RECORD]) -> Self {
+        Self { len: LittleEndian::read_u64(bytes), kind: LittleEndian::read_u32(&bytes[8..]), owner: LittleEndian::read_u32(&bytes[12..]) }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -69,10 +64,10 @@ impl BufferTable {
     /// Parses the buffer table and steps over the checksums. `index` is the start of the index, `data_start` the end
     /// of the part before the first buffer, `tags` the extensions of the file.
     pub(crate) fn parse<'a>(index: Input<'a>, input: Input<'a>, data_start: u64, block_log2: u8, tags: &[u32]) -> Parsed<'a, Self> {
-        let (mut rest, n) = count(RECORD)(input)?;
+        let (list, n) = count(RECORD)(input)?;
         let capacity = table_index(n);
         let mut table = Self {
-            records: index.until(&rest).len(),
+            records: index.until(&list).len(),
             starts: Vec::with_capacity(capacity),
             first_blocks: Vec::with_capacity(capacity + 1),
             end: data_start,
@@ -80,11 +75,10 @@ impl BufferTable {
             ..Self::default()
         };
         let mut blocks = 0;
-        for number in 0..n {
-            let at = rest.offset;
-            let (after, record) = BufferRecord::parse(rest)?;
-            table.add(record, number, at, tags, &mut blocks).or_else(refuse)?;
-            rest = after;
+        let (rest, list) = take(capacity * RECORD).parse(list)?;
+        for (number, record) in (0..n).zip(list.bytes.as_chunks().0) {
+            let at = list.offset + from_usize(table_index(number) * RECORD);
+            table.add(BufferRecord::read(record), number, at, tags, &mut blocks).or_else(refuse)?;
         }
         table.first_blocks.push(table.blocks_so_far(blocks, rest)?);
         table.crcs = index.until(&rest).len();
@@ -133,7 +127,7 @@ impl BufferTable {
     pub(crate) fn get(&self, index: &[u8], number: u32) -> Option<Buffer> {
         let i = table_index(number);
         let start = *self.starts.get(i)?;
-        let (_, record) = BufferRecord::parse(Input::new(index.get(self.records + i * RECORD..)?, 0)).ok()?;
+        let record = BufferRecord::read(index.get(self.records + i * RECORD..)?.first_chunk()?);
         Some(Buffer { number, start, record, first_block: self.first_blocks[i] })
     }
 
@@ -146,12 +140,15 @@ impl BufferTable {
     pub(crate) fn blocks_in<'t>(&'t self, index: &'t [u8], range: Range<u32>) -> impl Iterator<Item = Block> + 't {
         // Buffers without blocks share their number with the next one, which is the one wanted.
         let first = self.first_blocks.partition_point(|b| *b <= range.start).saturating_sub(1);
-        let numbers = u32::try_from(first).unwrap_or(u32::MAX)..;
-        let log2 = self.block_log2;
-        let buffers = numbers.map_while(move |number| self.get(index, number));
-        let blocks = buffers.flat_map(move |buffer| blocks_of(&buffer, log2, 0..buffer.record.len));
-        let skip = table_index(range.start - self.first_blocks.get(first).copied().unwrap_or(range.start));
-        blocks.skip(skip).take(range.len())
+        let mut buffer = self.get(index, u32::try_from(first).unwrap_or(u32::MAX));
+        range.map_while(move |number| {
+            let mut current = buffer?;
+            while self.first_block(current.number + 1) <= number {
+                current = self.get(index, current.number + 1)?;
+            }
+            buffer = Some(current);
+            Some(block_at(&current, self.block_log2, (number - current.first_block).into()))
+        })
     }
 
     /// The stored checksum of block `number` of the file.

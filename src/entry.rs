@@ -45,22 +45,49 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// The entry at the front of `bytes` and its length, if it is all there and has no field that is not defined.
+    #[inline]
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        let (fixed, rest) = bytes.split_first_chunk::<MIN_RECORD>()?;
+        let (rank, flags) = (usize::from(fixed[16]), fixed[17]);
+        if rank > MAX_RANK || flags & !FLAG_STRIDES != 0 {
+            return None;
+        }
+        let (dims, rest) = rest.split_at_checked(rank * 8)?;
+        let strides = if flags == FLAG_STRIDES { Some(Row(rest.get(..rank * 8)?)) } else { None };
+        let entry = Self {
+            dtype: LittleEndian::read_u32(fixed),
+            buffer: LittleEndian::read_u32(&fixed[4..]),
+            offset: LittleEndian::read_u64(&fixed[8..]),
+            dims: Row(dims),
+            strides,
+        };
+        Some((entry, MIN_RECORD + rank * 8 * if strides.is_some() { 2 } else { 1 }))
+    }
+
     pub(crate) fn parse(input: Input<'a>) -> Parsed<'a, Self> {
+        match Self::read(input.bytes) {
+            Some((entry, len)) => Ok((nom::Input::take_from(&input, len), entry)),
+            None => Self::refused(input),
+        }
+    }
+
+    /// What keeps an entry from being read.
+    #[cold]
+    fn refused(input: Input<'a>) -> Parsed<'a, Self> {
         let (rest, fixed) = slice(18).parse(input)?;
-        let (dtype, buffer) = (LittleEndian::read_u32(fixed), LittleEndian::read_u32(&fixed[4..]));
-        let (offset, rank, flags) = (LittleEndian::read_u64(&fixed[8..]), fixed[16], fixed[17]);
+        let (rank, flags) = (fixed[16], fixed[17]);
         if usize::from(rank) > MAX_RANK {
             return refuse(Error::at(Code::TensorRank, input.offset + 16, format!("a tensor has {rank} axes, the most is {MAX_RANK}")));
         }
         if flags & !FLAG_STRIDES != 0 {
             return refuse(Error::at(Code::TensorFlags, input.offset + 17, format!("tensor flags {flags:#04x} are not defined")));
         }
-        let (rest, dims) = slice(u32::from(rank) * 8).map(Row).parse(rest)?;
-        if flags & FLAG_STRIDES == 0 {
-            return Ok((rest, Self { dtype, buffer, offset, dims, strides: None }));
+        let (rest, _) = slice(u32::from(rank) * 8).parse(rest)?;
+        if flags == FLAG_STRIDES {
+            slice(u32::from(rank) * 8).parse(rest)?;
         }
-        let (rest, strides) = slice(u32::from(rank) * 8).map(Row).parse(rest)?;
-        Ok((rest, Self { dtype, buffer, offset, dims, strides: Some(strides) }))
+        refuse(Error::at(Code::IndexShort, input.offset, "a tensor's entry cannot be read"))
     }
 
     /// The extent, with every rule on shape and strides checked.

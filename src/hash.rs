@@ -33,8 +33,8 @@ fn secrets() -> &'static Secrets {
 #[inline]
 #[allow(clippy::cast_possible_truncation)]
 fn reduce(x: u128) -> u64 {
-    let once = (x as u64 & PRIME) + (x >> 61) as u64;
-    (once & PRIME) + (once >> 61)
+    let once = (x as u64 & PRIME).wrapping_add((x >> 61) as u64);
+    (once & PRIME).wrapping_add(once >> 61)
 }
 
 /// Makes [`Keyed`] hashers, all with the same secrets.
@@ -62,9 +62,10 @@ impl Keyed {
     #[inline]
     fn word(&mut self, word: u64) {
         let (low, high) = (word & u64::from(u32::MAX), word >> 32);
-        // Below 2^123 + 2^93 + 2^32.
-        let sum = u128::from(self.state) * u128::from(self.secrets.square) + u128::from(low) * u128::from(self.secrets.point);
-        self.state = reduce(sum + u128::from(high));
+        // Below 2^123 + 2^94 + 2^32: nothing wraps.
+        let product = |a: u64, b: u64| u128::from(a).wrapping_mul(u128::from(b));
+        let sum = product(self.state, self.secrets.square).wrapping_add(product(low, self.secrets.point));
+        self.state = reduce(sum.wrapping_add(u128::from(high)));
     }
 }
 

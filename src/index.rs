@@ -9,6 +9,7 @@
 
 use std::sync::OnceLock;
 
+use crate::bits::Bits;
 use crate::buffer::{Buffer, BufferTable, KIND_TENSOR};
 use crate::bytes::{Input, Parsed, count, finish, refuse, table_index};
 use crate::dtype::{self, DType, Geometry};
@@ -51,8 +52,7 @@ impl Index {
         let (rest, dtype_offsets) = finish(dtype_table(start, rest))?;
         let log2 = context.header.block_log2;
         let (rest, buffers) = finish(BufferTable::parse(start, rest, context.data_start, log2, &tags))?;
-        let mut tables =
-            Tables { bytes, base: start.offset, dtypes: dtype_offsets, buffers, tensors: Vec::new(), plain: true, empty_tensors: 0 };
+        let mut tables = Tables::new(start, dtype_offsets, buffers);
         let (rest, numbering) = tables.parse_tensors(rest, context)?;
         let suspects = sharing::check_distinct(&tables)?;
         numbering.finish(&tables, rest.offset)?;
@@ -66,6 +66,11 @@ impl Index {
     pub(crate) fn tensor_count(&self) -> u32 {
         // The count was a u32 in the file.
         u32::try_from(self.tensors.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Refuses a number that the table does not have.
+    pub(crate) fn check_tensor(&self, number: u32) -> Result<()> {
+        if number < self.tensor_count() { Ok(()) } else { Err(missing("tensor", number)) }
     }
 
     /// Entry `number`, which the walk has found to exist.
@@ -89,9 +94,10 @@ fn missing(what: &str, number: u32) -> Error {
     Error::new(Code::NotFound, format!("the file has no {what} {number}"))
 }
 
+/// The entry at `at`, which was read before.
 fn entry_at(bytes: &[u8], at: u32) -> Result<Entry<'_>> {
-    let input = Input::new(&bytes[table_index(at)..], at.into());
-    finish(Entry::parse(input)).map(|(_, entry)| entry)
+    let found = bytes.get(table_index(at)..).and_then(Entry::read);
+    found.map(|(entry, _)| entry).ok_or_else(|| Error::at(Code::IndexShort, at.into(), "an entry changed after it was checked"))
 }
 
 fn decode_dtypes(bytes: &[u8], offsets: &[u32]) -> Vec<DType> {
@@ -105,6 +111,7 @@ pub(crate) struct Tables<'a> {
     /// Absolute offset of the index.
     pub(crate) base: u64,
     dtypes: Vec<u32>,
+    last_geometry: Option<(u32, Geometry)>,
     pub(crate) buffers: BufferTable,
     tensors: Vec<u32>,
     /// Each tensor with bytes has a buffer of its own, in order, and fills it: nothing is shared.
@@ -113,6 +120,11 @@ pub(crate) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
+    fn new(index: Input<'a>, dtypes: Vec<u32>, buffers: BufferTable) -> Self {
+        let (bytes, base) = (index.bytes, index.offset);
+        Self { bytes, base, dtypes, last_geometry: None, buffers, tensors: Vec::new(), plain: true, empty_tensors: 0 }
+    }
+
     pub(crate) fn tensor_count(&self) -> u32 {
         u32::try_from(self.tensors.len()).unwrap_or(u32::MAX)
     }
@@ -128,8 +140,20 @@ impl<'a> Tables<'a> {
 
     /// The bytes of entry `number`; equal entries have equal bytes.
     pub(crate) fn entry_bytes(&self, number: u32) -> &'a [u8] {
-        let start = Input::new(&self.bytes[table_index(self.tensors[table_index(number)])..], 0);
-        Entry::parse(start).map_or(&[], |(rest, _)| start.until(&rest))
+        let start = &self.bytes[table_index(self.tensors[table_index(number)])..];
+        Entry::read(start).map_or(&[], |(_, len)| &start[..len])
+    }
+
+    /// Geometry of `dtype`, which mostly is that of the tensor before.
+    fn geometry_again(&mut self, dtype: u32) -> Result<Geometry> {
+        match self.last_geometry {
+            Some((last, geometry)) if last == dtype => Ok(geometry),
+            _ => {
+                let geometry = self.geometry(dtype)?;
+                self.last_geometry = Some((dtype, geometry));
+                Ok(geometry)
+            }
+        }
     }
 
     pub(crate) fn geometry(&self, dtype: u32) -> Result<Geometry> {
@@ -166,7 +190,7 @@ impl<'a> Tables<'a> {
                 format!("tensor {number} has dtype {}, the table has {}", entry.dtype, self.dtypes.len()),
             ));
         }
-        let extent = entry.check(self.geometry(entry.dtype)?, number, at)?;
+        let extent = entry.check(self.geometry_again(entry.dtype)?, number, at)?;
         if entry.buffer == NO_BUFFER {
             self.empty_tensors += 1;
             return Ok(());
@@ -195,7 +219,7 @@ struct Numbering {
     streamed: bool,
     next_dtype: u32,
     next_buffer: u32,
-    used: Vec<u64>,
+    used: Bits,
     /// The first tensors that use a dtype, and a buffer, out of turn, with the offsets of their entries.
     bad_dtype: Option<(u32, u64)>,
     bad_buffer: Option<(u32, u64)>,
@@ -203,7 +227,7 @@ struct Numbering {
 
 impl Numbering {
     fn new(streamed: bool, buffers: usize) -> Self {
-        let used = vec![0; if streamed { buffers.div_ceil(64) } else { 0 }];
+        let used = Bits::below(if streamed { buffers } else { 0 });
         Self { streamed, next_dtype: 0, next_buffer: 0, used, bad_dtype: None, bad_buffer: None }
     }
 
@@ -216,7 +240,7 @@ impl Numbering {
             return;
         }
         if self.streamed {
-            self.used[table_index(entry.buffer / 64)] |= 1 << (entry.buffer % 64);
+            self.used.insert(entry.buffer);
             return;
         }
         if entry.buffer > self.next_buffer {
@@ -240,7 +264,7 @@ impl Numbering {
             ));
         }
         let unused = if self.streamed {
-            (0..tables.buffers.viewable).find(|b| self.used[table_index(b / 64)] >> (b % 64) & 1 == 0)
+            (0..tables.buffers.viewable).find(|b| !self.used.contains(*b))
         } else {
             Some(self.next_buffer).filter(|b| *b < tables.buffers.viewable)
         };
@@ -301,7 +325,7 @@ fn check_length(tables: &Tables<'_>, context: &Context<'_>) -> Result<()> {
 /// What the walk needs to know about tensors.
 struct Walked<'a> {
     tables: &'a Tables<'a>,
-    shared: &'a sharing::SharedBuffers,
+    shared: &'a Bits,
 }
 
 impl walk::Tensors for Walked<'_> {

@@ -1,15 +1,15 @@
 //! Dict keys: the public [`Key`], and the tables that find duplicates and look keys up without owned strings.
 
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
-use crate::bytes::{Input, Parsed, finish, from_usize, table_index};
+use crate::bytes::{Input, finish, from_usize, table_index};
+use crate::hash::KeyedState;
 use crate::limits::MAX_DEPTH;
 use crate::value::{self, BYTES, INT, RawKey, STR};
 
 /// A dict key. Keys are equal when type and bytes are equal: `1`, `"1"` and `b"1"` are three keys.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// Text.
     Str(String),
@@ -57,14 +57,25 @@ impl Key {
     }
 }
 
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.with_raw(|raw| raw.hash(state));
+    }
+}
+
 impl From<RawKey<'_>> for Key {
     fn from(raw: RawKey<'_>) -> Self {
         match (raw.tag, raw.bytes.first_chunk()) {
             (INT, Some(n)) => Self::Int(i64::from_le_bytes(*n)),
-            (STR, _) => Self::Str(String::from_utf8_lossy(raw.bytes).into_owned()),
+            (STR, _) => Self::Str(text(raw.bytes)),
             _ => Self::Bytes(raw.bytes.to_vec()),
         }
     }
+}
+
+/// The text that `bytes`, which `open` has found to be text, spell.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 impl From<&str> for Key {
@@ -120,7 +131,6 @@ const MIN_TABLE: usize = 9;
 /// than its own bytes (without those of dicts inside it), and those of a table that is kept take less than them.
 #[derive(Debug)]
 pub(crate) struct KeyTables {
-    state: RandomState,
     /// How many words there will be, once there are any.
     room: usize,
     words: Vec<u64>,
@@ -137,15 +147,12 @@ impl KeyTables {
     /// For values that take `len` bytes, so that memory follows the file's size, not its claims.
     pub(crate) fn with_room(len: usize) -> Self {
         let room = (len / 6).min(len / 8 + 48 * table_index(MAX_DEPTH));
-        Self { state: RandomState::new(), room, words: Vec::new(), stack: 0, tables: 0, open: Vec::new(), heads: 0 }
+        Self { room, words: Vec::new(), stack: 0, tables: 0, open: Vec::new(), heads: 0 }
     }
 
     /// The word for a key found at `at`.
-    fn word(&self, key: RawKey<'_>, at: u32) -> u64 {
-        let mut hasher = self.state.build_hasher();
-        hasher.write_u8(key.tag);
-        hasher.write(key.bytes);
-        (hasher.finish() & !u64::from(u32::MAX)) | u64::from(at)
+    fn word(key: RawKey<'_>, at: u32) -> u64 {
+        (KeyedState.hash_one(key) & !u64::from(u32::MAX)) | u64::from(at)
     }
 
     /// Begins a dict.
@@ -159,7 +166,7 @@ impl KeyTables {
         if self.stack == self.tables {
             self.make_room(index)?;
         }
-        self.words[self.stack] = self.word(key, at);
+        self.words[self.stack] = Self::word(key, at);
         self.stack += 1;
         Ok(())
     }
@@ -228,7 +235,7 @@ impl KeyTables {
         let head = heads[heads.binary_search_by_key(&u64::from(at), |head| head >> 32).ok()?];
         let table = &self.words[table_index(offset_of(head))..];
         let words = &table[1..][..table_index(offset_of(table[0]))];
-        let hash = self.word(key, 0) >> 32;
+        let hash = Self::word(key, 0) >> 32;
         let from = words.partition_point(|w| w >> 32 < hash);
         let same_hash = words[from..].iter().take_while(|w| **w >> 32 == hash);
         Some(same_hash.map(|w| offset_of(*w)).find(|o| key_at(index, *o) == Some(key)))
@@ -244,9 +251,42 @@ fn key_at(index: &[u8], at: u32) -> Option<RawKey<'_>> {
     finish(value::key(Input::new(index.get(table_index(at)..)?, 0))).ok().map(|(_, key)| key)
 }
 
+/// Sorts words, whose bits up to `high` are as good as random: by eight bits at a time into as many parts, in place,
+/// until the parts are small.
+fn sort(words: &mut [u64], high: u32) {
+    const SMALL: usize = 32;
+    let Some(low) = high.checked_sub(8).filter(|_| words.len() > SMALL) else { return words.sort_unstable() };
+    let part = |word: u64| usize::from((word >> low).to_le_bytes()[0]);
+    let mut ends = [0; 256];
+    words.iter().for_each(|word| ends[part(*word)] += 1);
+    let mut next = [0; 256];
+    let mut end = 0;
+    for (next, count) in next.iter_mut().zip(&mut ends) {
+        (*next, end) = (end, end + *count);
+        *count = end;
+    }
+    for i in 0..256 {
+        while next[i] < ends[i] {
+            let home = part(words[next[i]]);
+            // Where it belongs, if it is there already.
+            words.swap(next[i], next[home]);
+            next[home] += 1;
+        }
+    }
+    let mut rest = words;
+    let mut start = 0;
+    for end in ends {
+        let (part, after) = std::mem::take(&mut rest).split_at_mut(end - start);
+        if part.len() > 1 {
+            sort(part, low);
+        }
+        (rest, start) = (after, end);
+    }
+}
+
 /// Sorts the words of one dict by hash and returns the offset of the first key that an earlier one equals.
 fn duplicate(words: &mut [u64], index: &[u8]) -> Option<u32> {
-    words.sort_unstable();
+    sort(words, u64::BITS);
     let same_hash = words.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|same| same.len() > 1);
     let second = same_hash.filter_map(|same| {
         let key = |word: u64| key_at(index, offset_of(word)).map(|k| (k.tag, k.bytes));
@@ -256,8 +296,19 @@ fn duplicate(words: &mut [u64], index: &[u8]) -> Option<u32> {
     second.min()
 }
 
-/// The parser of one key, as a [`Key`].
-pub(crate) fn parse(input: Input<'_>) -> Parsed<'_, Key> {
-    let (rest, raw) = value::key(input)?;
-    Ok((rest, raw.into()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorting_by_parts_is_sorting() {
+        for n in [0, 1, 33, 300, 70_000] {
+            let mut words: Vec<u64> =
+                (0..n).map(|at| KeyTables::word(RawKey { tag: INT, bytes: &[] }, at) ^ KeyedState.hash_one(at % 5000)).collect();
+            let mut expected = words.clone();
+            expected.sort_unstable();
+            sort(&mut words, u64::BITS);
+            assert_eq!(words, expected);
+        }
+    }
 }

@@ -40,6 +40,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod bits;
 mod blocks;
 mod buffer;
 mod bytes;

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use crate::bits::Bits;
 use crate::blocks::{blocks_of, widen};
-use crate::buffer::{Buffer, KIND_TENSOR};
+use crate::buffer::Buffer;
 use crate::bytes::{table_index, to_usize};
 use crate::error::{Code, Error, Result};
 use crate::memory::Aligned;
@@ -127,14 +128,11 @@ impl<'a> Cairn<'a> {
     pub unsafe fn fetch_mapped<'c>(&'c self, values: &[ValueRef<'c>], progress: Progress<'_>) -> Result<Loaded<'c, 'static>> {
         let Source::File { file, len } = &self.source else { return self.fetch_copy(values, progress) };
         let mut loaded = Loaded::of(self, values)?;
-        let (runs, places) = loaded.runs(u64::MAX)?;
+        let runs = loaded.runs(u64::MAX)?;
         check(self, &runs, progress)?;
         // SAFETY: the caller's promise is the one that mapping needs.
         let storage = Storage::owned(unsafe { Aligned::copy_on_write(file, *len) }?);
-        for (number, ..) in places {
-            let start = loaded.buffer(number)?.start;
-            loaded.storages[table_index(number)] = Some((storage.clone(), start));
-        }
+        loaded.memory = Memory::Parts(vec![(0..*len, storage)]);
         Ok(loaded)
     }
 }
@@ -151,39 +149,49 @@ impl<'a> Cairn<'a> {
 /// ```
 pub struct Loaded<'c, 's> {
     cairn: &'c Cairn<'c>,
-    needed: Vec<u32>,
-    /// Storage of each needed buffer and the byte of the storage where the buffer begins.
-    storages: Vec<Option<(Storage<'s>, u64)>>,
-    /// Tensors that were built, so that ties stay ties and contents are checked once.
-    tensors: Vec<Option<Tensor<'s>>>,
+    /// The buffers under the values.
+    needed: Bits,
+    memory: Memory<'s>,
+    /// Tensors whose elements were checked.
+    checked: Bits,
 }
 
-/// The number of a buffer, the run it is in and the byte of that run where it begins.
-type BufferPlace = (u32, usize, u64);
+/// Where the buffers of a [`Loaded`] are.
+enum Memory<'s> {
+    /// In the file, all of whose bytes these are.
+    File(&'s [u8]),
+    /// In parts of it, ascending.
+    Parts(Vec<(Range<u64>, Storage<'s>)>),
+}
 
 impl<'c, 's> Loaded<'c, 's> {
-    /// Notes the buffers under `values`, ascending and once each.
+    /// Notes the buffers under `values`.
     fn of(cairn: &'c Cairn<'c>, values: &[ValueRef<'c>]) -> Result<Self> {
-        let storages = vec![None; cairn.buffer_count()];
-        let mut loaded = Self { cairn, needed: Vec::new(), storages, tensors: vec![None; table_index(cairn.index.tensor_count())] };
-        values.iter().try_for_each(|value| loaded.note(*value))?;
-        loaded.needed.sort_unstable();
-        loaded.needed.dedup();
+        let (needed, checked) = (Bits::below(cairn.buffer_count()), Bits::below(table_index(cairn.index.tensor_count())));
+        let mut loaded = Self { cairn, needed, memory: Memory::Parts(Vec::new()), checked };
+        if values.iter().any(|value| value.is_root()) {
+            // Every tensor is under the root.
+            cairn.tensors().try_for_each(|tensor| loaded.need(tensor))?;
+        } else {
+            values.iter().try_for_each(|value| loaded.note(*value))?;
+        }
         Ok(loaded)
     }
 
     fn note(&mut self, value: ValueRef<'c>) -> Result<()> {
         match value.node()? {
-            Node::Tensor(tensor) | Node::LongBytes(tensor) => {
-                if let Some((buffer, _)) = tensor.place()? {
-                    self.needed.push(buffer.number);
-                }
-                Ok(())
-            }
+            Node::Tensor(tensor) | Node::LongBytes(tensor) => self.need(tensor),
             Node::Named(_, inner) => self.note(inner),
-            Node::List(_) | Node::Tuple(_) | Node::Dict(_) => value.items().try_for_each(|(_, item)| self.note(item)),
+            Node::List(_) | Node::Tuple(_) | Node::Dict(_) => value.raw_items().try_for_each(|(_, item)| self.note(item)),
             _ => Ok(()),
         }
+    }
+
+    fn need(&mut self, tensor: TensorRef<'c>) -> Result<()> {
+        if let Some(buffer) = tensor.buffer_of(&tensor.entry()?)? {
+            self.needed.insert(buffer.number);
+        }
+        Ok(())
     }
 
     fn buffer(&self, number: u32) -> Result<Buffer> {
@@ -191,14 +199,10 @@ impl<'c, 's> Loaded<'c, 's> {
     }
 
     /// The needed buffers as parts of the file of at most about `most` bytes, or one buffer.
-    fn runs(&self, most: u64) -> Result<(Vec<Run>, Vec<BufferPlace>)> {
+    fn runs(&self, most: u64) -> Result<Vec<Run>> {
         let mut runs: Vec<Run> = Vec::new();
-        let mut places = Vec::with_capacity(self.needed.len());
-        for number in self.needed.iter().copied() {
+        for number in self.needed.iter() {
             let buffer = self.buffer(number)?;
-            if buffer.record.kind != KIND_TENSOR {
-                continue;
-            }
             let end = buffer.start + buffer.record.len;
             let next_block = self.cairn.index.buffers.first_block(number + 1);
             match runs.last_mut() {
@@ -207,32 +211,46 @@ impl<'c, 's> Loaded<'c, 's> {
                 }
                 _ => runs.push(Run { start: buffer.start, end, blocks: buffer.first_block..next_block }),
             }
-            let run = runs.len() - 1;
-            places.push((number, run, buffer.start - runs[run].start));
         }
-        Ok((runs, places))
+        Ok(runs)
     }
 
     fn copy(&mut self, progress: Progress<'_>) -> Result<()> {
-        let (runs, places) = self.runs(RUN)?;
+        let runs = self.runs(RUN)?;
         let memory = copies(self.cairn, &runs, progress)?;
-        for (number, run, offset) in places {
-            self.storages[table_index(number)] = Some((memory[run].clone(), offset));
-        }
+        self.memory = Memory::Parts(runs.iter().map(|run| run.start..run.end).zip(memory).collect());
         Ok(())
+    }
+
+    /// The memory of a buffer that was brought in, and its byte where the buffer begins.
+    fn memory_of(&self, buffer: &Buffer) -> Option<(Storage<'s>, u64)> {
+        if !self.needed.contains(buffer.number) {
+            return None;
+        }
+        match &self.memory {
+            Memory::File(bytes) => {
+                let end = buffer.start.checked_add(buffer.record.len)?;
+                let bytes = bytes.get(usize::try_from(buffer.start).ok()?..usize::try_from(end).ok()?)?;
+                Some((Storage::borrowed(bytes), 0))
+            }
+            Memory::Parts(parts) => {
+                let (range, storage) = parts.get(parts.partition_point(|(range, _)| range.end <= buffer.start))?;
+                Some((storage.clone(), buffer.start.checked_sub(range.start)?))
+            }
+        }
     }
 
     /// Bytes of the buffers that were brought in.
     pub fn byte_len(&self) -> u64 {
-        let len = |number: &u32| self.buffer(*number).map_or(0, |buffer| buffer.record.len);
+        let len = |number| self.buffer(number).map_or(0, |buffer| buffer.record.len);
         self.needed.iter().map(len).fold(0, u64::saturating_add)
     }
 
     /// The memory of buffer `number` and the bytes of it that are the buffer's; `None` if it was not brought in.
-    pub fn buffer_memory(&self, number: u32) -> Option<(&Storage<'s>, Range<u64>)> {
-        let (storage, start) = self.storages.get(table_index(number))?.as_ref()?;
-        let len = self.buffer(number).ok()?.record.len;
-        Some((storage, *start..start.saturating_add(len)))
+    pub fn buffer_memory(&self, number: u32) -> Option<(Storage<'s>, Range<u64>)> {
+        let buffer = self.buffer(number).ok()?;
+        let (storage, start) = self.memory_of(&buffer)?;
+        Some((storage, start..start.saturating_add(buffer.record.len)))
     }
 
     /// A tensor under one of the values. Tied leaves give the same tensor.
@@ -240,20 +258,18 @@ impl<'c, 's> Loaded<'c, 's> {
     /// # Errors
     /// `tail-bits` or `bool-value`; `not-found` for a tensor that is under none of the values.
     pub fn tensor(&mut self, tensor: TensorRef<'c>) -> Result<Tensor<'s>> {
-        let slot = table_index(tensor.number());
-        if let Some(built) = &self.tensors[slot] {
-            return Ok(built.clone());
-        }
-        let built = match tensor.place()? {
-            None => tensor.over(Storage::borrowed(&[]), 0)?,
-            Some((buffer, range)) => {
-                let storage = self.storages[table_index(buffer.number)].clone();
-                let (storage, offset) = storage.ok_or_else(|| Error::new(Code::NotFound, "a buffer was not loaded"))?;
-                tensor.over(storage, offset + range.start)?
+        let spec = tensor.spec()?;
+        let built = match tensor.buffer_of(&spec.entry)? {
+            None => spec.over(Storage::borrowed(&[]), 0)?,
+            Some(buffer) => {
+                let (storage, start) = self.memory_of(&buffer).ok_or_else(|| Error::new(Code::NotFound, "a buffer was not loaded"))?;
+                spec.over(storage, start + spec.entry.offset)?
             }
         };
-        crate::content::check(&tensor, &built)?;
-        self.tensors[slot] = Some(built.clone());
+        if crate::content::has_rules(built.dtype(), built.shape()) && !self.checked.contains(tensor.number()) {
+            crate::content::check(&tensor, &built)?;
+            self.checked.insert(tensor.number());
+        }
         Ok(built)
     }
 
@@ -286,13 +302,13 @@ impl<'c, 's> Loaded<'c, 's> {
     }
 
     fn items(&mut self, value: ValueRef<'c>) -> Result<Vec<Value<'s>>> {
-        value.items().map(|(_, item)| self.build(item)).collect()
+        value.raw_items().map(|(_, item)| self.build(item)).collect()
     }
 
     fn dict(&mut self, value: ValueRef<'c>, len: usize) -> Result<Dict<'s>> {
         let mut dict = Dict::with_capacity(len);
-        for (place, item) in value.items() {
-            if let crate::node::Place::Key(key) = place {
+        for (key, item) in value.raw_items() {
+            if let Some(key) = key {
                 dict.insert(key, self.build(item)?);
             }
         }
@@ -302,15 +318,10 @@ impl<'c, 's> Loaded<'c, 's> {
 
 impl<'c> Loaded<'c, 'c> {
     fn borrow(&mut self, memory: &'c [u8], progress: Progress<'_>) -> Result<()> {
-        let mut buffers = Vec::with_capacity(self.needed.len());
-        for number in self.needed.clone() {
-            let buffer = self.buffer(number)?;
-            let (start, end) = (to_usize(buffer.start)?, to_usize(buffer.start + buffer.record.len)?);
-            self.storages[table_index(number)] = Some((Storage::borrowed(&memory[start..end]), 0));
-            buffers.push(buffer);
-        }
-        let log2 = self.cairn.header.block_log2;
-        let blocks = buffers.iter().flat_map(|buffer| blocks_of(buffer, log2, 0..buffer.record.len));
+        self.memory = Memory::File(memory);
+        let (index, log2) = (&self.cairn.index.buffers, self.cairn.header.block_log2);
+        let buffers = self.needed.iter().filter_map(|number| index.get(self.cairn.index_bytes(), number));
+        let blocks = buffers.flat_map(|buffer| blocks_of(&buffer, log2, 0..buffer.record.len));
         self.cairn.verify_in_memory(memory, blocks)?;
         progress(self.byte_len())
     }

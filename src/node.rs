@@ -3,11 +3,10 @@
 use crate::address::{self, Step};
 use crate::bytes::{Input, finish, table_index};
 use crate::error::{Code, Error, Result};
-use crate::keys::{self, Key};
+use crate::keys::Key;
 use crate::read::{Cairn, TensorRef};
 use crate::tree::BigInt;
-use crate::value::{self, Head, Items};
-use crate::walk::skip;
+use crate::value::{self, Head, Items, RawKey};
 
 /// A value in an open file.
 #[derive(Clone, Copy)]
@@ -74,6 +73,10 @@ impl<'c> ValueRef<'c> {
         Self { cairn, at }
     }
 
+    pub(crate) fn is_root(self) -> bool {
+        self.at == self.cairn.index.root
+    }
+
     fn input(self) -> Input<'c> {
         Input::new(&self.cairn.index_bytes()[table_index(self.at)..], self.at.into())
     }
@@ -121,16 +124,21 @@ impl<'c> ValueRef<'c> {
     /// The items of a list, tuple or dict with their places; of a named value, those of its value. Nothing for the
     /// rest.
     pub fn items(self) -> impl Iterator<Item = (Place, ValueRef<'c>)> {
+        self.raw_items().enumerate().map(|(i, (key, item))| (key.map_or(Place::Position(i), |key| Place::Key(key.into())), item))
+    }
+
+    /// The same items, with the keys of a dict as they lie in the index.
+    pub(crate) fn raw_items(self) -> impl Iterator<Item = (Option<RawKey<'c>>, ValueRef<'c>)> {
         let (mut rest, items, dict) = self.container().unwrap_or((self.input(), Items { count: 0, len: 0 }, false));
-        (0..table_index(items.count)).map_while(move |i| {
-            let mut place = Place::Position(i);
+        (0..items.count).map_while(move |_| {
+            let mut key = None;
             if dict {
-                let (after, key) = finish(keys::parse(rest)).ok()?;
-                (rest, place) = (after, Place::Key(key));
+                let (after, found) = finish(value::key(rest)).ok()?;
+                (rest, key) = (after, Some(found));
             }
             let item = self.at(rest);
-            rest = finish(skip(rest)).ok()?.0;
-            Some((place, item))
+            rest = finish(value::skip(rest)).ok()?.0;
+            Some((key, item))
         })
     }
 
@@ -160,7 +168,7 @@ impl<'c> ValueRef<'c> {
                 let (after_key, _) = finish(value::key(entry.input())).ok()?;
                 Some(self.at(after_key))
             }
-            None => dict.items().find(|(place, _)| matches!(place, Place::Key(k) if k == key)).map(|(_, item)| item),
+            None => key.with_raw(|raw| dict.raw_items().find(|(key, _)| *key == Some(raw)).map(|(_, item)| item)),
         }
     }
 
@@ -189,7 +197,7 @@ impl<'c> ValueRef<'c> {
         let step = if dict { Some(Step::Key(key)) } else { address::position(token).map(Step::Position) };
         Ok(match step {
             Some(Step::Key(key)) => self.find(&key),
-            Some(Step::Position(n)) => self.items().nth(n).map(|(_, item)| item),
+            Some(Step::Position(n)) => self.raw_items().nth(n).map(|(_, item)| item),
             None => None,
         })
     }

@@ -391,7 +391,7 @@ pub struct TensorRef<'c> {
 
 impl<'c> TensorRef<'c> {
     pub(crate) fn new(cairn: &'c Cairn<'c>, number: u32) -> Result<Self> {
-        cairn.index.entry(cairn.index_bytes(), number)?;
+        cairn.index.check_tensor(number)?;
         Ok(Self { cairn, number })
     }
 
@@ -399,9 +399,14 @@ impl<'c> TensorRef<'c> {
         self.cairn.index.entry(self.cairn.index_bytes(), self.number)
     }
 
+    /// What the index says about the tensor, read once.
+    pub(crate) fn spec(&self) -> Result<Spec<'c>> {
+        let entry = self.entry()?;
+        Ok(Spec { entry, dtype: self.cairn.index.dtype(self.cairn.index_bytes(), entry.dtype)? })
+    }
+
     pub(crate) fn extent(&self) -> Result<Extent> {
-        let fault = |_| Error::new(Code::TensorSize, "an entry changed after it was checked");
-        self.entry()?.extent(self.dtype()?.geometry()).map_err(fault)
+        self.spec()?.extent()
     }
 
     /// The number of the tensor in the table; equal numbers are tied tensors.
@@ -462,7 +467,11 @@ impl<'c> TensorRef<'c> {
 
     /// The buffer and the tensor's span in it; refuses a kind of buffer that only an extension can read.
     pub(crate) fn place(&self) -> Result<Option<(Buffer, Range<u64>)>> {
-        let entry = self.entry()?;
+        self.place_of(&self.spec()?)
+    }
+
+    /// The buffer of a tensor; refuses a kind of buffer that only an extension can read.
+    pub(crate) fn buffer_of(&self, entry: &Entry<'_>) -> Result<Option<Buffer>> {
         if entry.buffer == NO_BUFFER {
             return Ok(None);
         }
@@ -471,7 +480,14 @@ impl<'c> TensorRef<'c> {
             let detail = format!("tensor {} is in a buffer of kind {}: use a newer reader", self.number, buffer.record.kind);
             return Err(Error::at(Code::BufferKind, buffer.start, detail));
         }
-        Ok(Some((buffer, entry.offset..entry.offset + self.extent()?.span)))
+        Ok(Some(buffer))
+    }
+
+    /// As [`TensorRef::place`], of a spec that was read already.
+    pub(crate) fn place_of(&self, spec: &Spec<'c>) -> Result<Option<(Buffer, Range<u64>)>> {
+        let Some(buffer) = self.buffer_of(&spec.entry)? else { return Ok(None) };
+        let start = spec.entry.offset;
+        Ok(Some((buffer, start..start + spec.extent()?.span)))
     }
 
     /// The tensor: a view of the file where it is in memory, a copy where it is not; verified either way.
@@ -479,9 +495,10 @@ impl<'c> TensorRef<'c> {
     /// # Errors
     /// `block-crc`, `tail-bits` or `bool-value` for damage; `buffer-kind`; `budget`; `io`.
     pub fn read(&self) -> Result<Tensor<'c>> {
-        let Some((buffer, range)) = self.place()? else { return self.over(Storage::borrowed(&[]), 0) };
+        let spec = self.spec()?;
+        let Some((buffer, range)) = self.place_of(&spec)? else { return spec.over(Storage::borrowed(&[]), 0) };
         let (storage, skipped) = load::span(self.cairn, &buffer, range.clone())?;
-        let tensor = self.over(storage, range.start - skipped)?;
+        let tensor = spec.over(storage, range.start - skipped)?;
         crate::content::check(self, &tensor)?;
         Ok(tensor)
     }
@@ -495,12 +512,6 @@ impl<'c> TensorRef<'c> {
         let Some(bytes) = self.cairn.source.memory() else { return Ok(None) };
         let range = to_usize(range.start)?..to_usize(range.end)?;
         Ok(bytes.get(range))
-    }
-
-    /// This tensor over `storage`, whose byte `offset` is the first of the span.
-    pub(crate) fn over<'s>(&self, storage: Storage<'s>, offset: u64) -> Result<Tensor<'s>> {
-        let entry = self.entry()?;
-        Tensor::with_element_strides(self.dtype()?.clone(), entry.dims.iter(), entry.strides.map(Row::iter), storage, offset)
     }
 
     /// Rows `range` of the first axis; see [`TensorRef::slice`].
@@ -532,6 +543,25 @@ impl<'c> TensorRef<'c> {
     pub(crate) fn full_strides(&self) -> Result<Vec<u64>> {
         let entry = self.entry()?;
         Ok(entry.strides.map_or_else(|| layout::row_major_strides(&entry.dims.to_vec()), |s| s.to_vec()))
+    }
+}
+
+/// What the index says about a tensor.
+pub(crate) struct Spec<'c> {
+    pub(crate) entry: Entry<'c>,
+    dtype: &'c DType,
+}
+
+impl<'c> Spec<'c> {
+    fn extent(&self) -> Result<Extent> {
+        let fault = |_| Error::new(Code::TensorSize, "an entry changed after it was checked");
+        self.entry.extent(self.dtype.geometry()).map_err(fault)
+    }
+
+    /// The tensor over `storage`, whose byte `offset` is its first element's.
+    pub(crate) fn over<'s>(&self, storage: Storage<'s>, offset: u64) -> Result<Tensor<'s>> {
+        let strides = self.entry.strides.map(Row::iter);
+        Tensor::with_element_strides(self.dtype.clone(), self.entry.dims.iter(), strides, storage, offset)
     }
 }
 

@@ -1,25 +1,12 @@
 //! Which tensors share a buffer: the rule a reader checks and the algorithm a writer runs. `Spec §7.8, §13.3`.
 
+use crate::bits::Bits;
 use crate::buffer::KIND_TENSOR;
 use crate::bytes::table_index;
 use crate::entry::NO_BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::index::Tables;
 use crate::layout::has_partial_group;
-
-/// The buffers that more than one tensor views.
-pub(crate) struct SharedBuffers(Vec<u64>);
-
-impl SharedBuffers {
-    pub(crate) fn contains(&self, buffer: u32) -> bool {
-        self.0.get(table_index(buffer / 64)).is_some_and(|word| word >> (buffer % 64) & 1 == 1)
-    }
-
-    fn insert(&mut self, buffer: u32, buffers: usize) {
-        self.0.resize(buffers.div_ceil(64), 0);
-        self.0[table_index(buffer / 64)] |= 1 << (buffer % 64);
-    }
-}
 
 fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
     tables.entry(number).map_or((NO_BUFFER, 0), |e| (e.buffer, e.offset))
@@ -39,9 +26,9 @@ pub(crate) fn check_distinct(tables: &Tables<'_>) -> Result<Vec<u32>> {
 }
 
 /// Refuses buffers that their tensors do not cover as one overlapping chain; `numbers` is what [`check_distinct`]
-/// returned.
-pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<SharedBuffers> {
-    let mut shared = SharedBuffers(Vec::new());
+/// returned. Returns the buffers that more than one tensor views.
+pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<Bits> {
+    let mut shared = Bits::below(if numbers.is_empty() { 0 } else { tables.buffers.len() });
     for group in numbers.chunk_by(|a, b| place(tables, *a).0 == place(tables, *b).0) {
         let (buffer, _) = place(tables, group[0]);
         if buffer == NO_BUFFER {
@@ -49,7 +36,7 @@ pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<Share
         }
         check_group(tables, buffer, group)?;
         if group.len() > 1 {
-            shared.insert(buffer, tables.buffers.len());
+            shared.insert(buffer);
         }
     }
     Ok(shared)

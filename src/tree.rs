@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use crate::dtype::type_name;
 use crate::error::{Code, Error, Result};
+use crate::hash::KeyedState;
 use crate::keys::Key;
 use crate::limits::MAX_BIGINT_BYTES;
 use crate::tensor::Tensor;
@@ -228,7 +229,7 @@ impl<'a> Named<'a> {
 
 /// A dict that keeps insertion order; equality compares the order too.
 #[derive(Clone, Debug, Default)]
-pub struct Dict<'a>(IndexMap<Key, Value<'a>>);
+pub struct Dict<'a>(IndexMap<Key, Value<'a>, KeyedState>);
 
 impl<'a> Dict<'a> {
     /// An empty dict.
@@ -237,7 +238,7 @@ impl<'a> Dict<'a> {
     }
 
     pub(crate) fn with_capacity(n: usize) -> Self {
-        Self(IndexMap::with_capacity(n))
+        Self(IndexMap::with_capacity_and_hasher(n, KeyedState))
     }
 
     /// Adds or replaces an entry; a replaced one keeps its place. Returns the value that was there.

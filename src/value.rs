@@ -1,8 +1,12 @@
 //! The bytes of values: one tag, fixed-width fields; parse and encode side by side. `Spec §9`.
 
+use std::hash::{Hash, Hasher};
+
 use nom::Parser;
 
-use crate::bytes::{Input, Parsed, i64, put_u32, refuse, slice, to_u32, u8, u32, u64};
+use nom::bytes::complete::take;
+
+use crate::bytes::{Input, Parsed, i64, put_u32, refuse, slice, table_index, to_u32, u8, u32, u64};
 use crate::dtype::type_name;
 use crate::error::{Code, Error, Result};
 use crate::limits::{MAX_BIGINT_BYTES, MAX_INLINE_BYTES, MAX_NAME_LEN};
@@ -50,8 +54,20 @@ pub(crate) struct Items {
     pub(crate) len: u32,
 }
 
+/// The number of the tensor at the front of `bytes`, if a tensor is there: most values are.
+#[inline]
+pub(crate) fn tensor_number(bytes: &[u8]) -> Option<u32> {
+    match bytes.first_chunk() {
+        Some(&[TENSOR, a, b, c, d]) => Some(u32::from_le_bytes([a, b, c, d])),
+        _ => None,
+    }
+}
+
 /// Parses tag and fields of one value; the rest begins at its first item, if it has items.
 pub(crate) fn head(input: Input<'_>) -> Parsed<'_, Head<'_>> {
+    if let Some(number) = tensor_number(input.bytes) {
+        return Ok((nom::Input::take_from(&input, 5), Head::Tensor(number)));
+    }
     let (rest, tag) = u8(input)?;
     match tag {
         NULL => Ok((rest, Head::Null)),
@@ -102,21 +118,26 @@ pub(crate) fn minimal(mut digits: &[u8]) -> &[u8] {
 
 fn string(input: Input<'_>) -> Parsed<'_, &str> {
     let (after, len) = u32(input)?;
-    let (rest, text) = slice(len).parse(after)?;
-    Ok((rest, check_text(text, after.offset).or_else(refuse)?))
+    let (rest, bytes) = slice(len).parse(after)?;
+    Ok((rest, text(bytes, after.offset).or_else(refuse)?))
 }
 
 /// The text that `bytes`, which begin at `offset` of the file, spell.
-pub(crate) fn check_text(bytes: &[u8], offset: u64) -> Result<&str> {
+fn text(bytes: &[u8], offset: u64) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|e| {
         let at = offset + crate::bytes::from_usize(e.valid_up_to());
         Error::at(Code::ValueUtf8, at, "a string is not UTF-8")
     })
 }
 
+/// Refuses `bytes`, which begin at `offset` of the file, if they are not text. Most are ASCII, which is told faster.
+pub(crate) fn check_text(bytes: &[u8], offset: u64) -> Result<()> {
+    if bytes.is_ascii() { Ok(()) } else { text(bytes, offset).map(drop) }
+}
+
 fn bytes(input: Input<'_>) -> Parsed<'_, Head<'_>> {
     let (rest, len) = u32(input)?;
-    if crate::bytes::table_index(len) > MAX_INLINE_BYTES {
+    if table_index(len) > MAX_INLINE_BYTES {
         let detail = format!("a bytes value takes {len} bytes, the most is {MAX_INLINE_BYTES}; longer ones are a tensor named `bytes`");
         return refuse(Error::at(Code::BytesLimit, input.offset, detail));
     }
@@ -138,7 +159,7 @@ fn items<'a>(least: u64) -> impl FnMut(Input<'a>) -> Parsed<'a, Items> {
 
 fn named(input: Input<'_>) -> Parsed<'_, Head<'_>> {
     let (rest, len) = u32(input)?;
-    if crate::bytes::table_index(len) > MAX_NAME_LEN {
+    if table_index(len) > MAX_NAME_LEN {
         return refuse(Error::at(Code::NamedName, input.offset, format!("a type name takes {len} bytes, the most is {MAX_NAME_LEN}")));
     }
     let (rest, name) = slice(len).parse(rest)?;
@@ -152,14 +173,67 @@ fn named(input: Input<'_>) -> Parsed<'_, Head<'_>> {
 }
 
 /// A dict key as it lies in the index: its tag and its bytes (8 for an int).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawKey<'a> {
     pub(crate) tag: u8,
     pub(crate) bytes: &'a [u8],
 }
 
+impl Hash for RawKey<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u8(self.tag);
+        state.write(self.bytes);
+    }
+}
+
+/// Steps over one value that was parsed before: its length without a look at what it holds.
+pub(crate) fn skip(input: Input<'_>) -> Parsed<'_, ()> {
+    let mut rest = input;
+    loop {
+        let tag = rest.bytes.first().copied().unwrap_or(0);
+        let stated = |at: usize| rest.bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(u32::MAX, |len| u32::from_le_bytes(*len));
+        let len = match tag {
+            INT | FLOAT => 9,
+            COMPLEX => 17,
+            TENSOR => 5,
+            BIGINT | STR | BYTES | NAMED => stated(1).saturating_add(5),
+            LIST | TUPLE | DICT => stated(5).saturating_add(9),
+            _ => 1,
+        };
+        rest = take(len).parse(rest)?.0;
+        if tag != NAMED {
+            return Ok((rest, ()));
+        }
+    }
+}
+
+impl<'a> RawKey<'a> {
+    /// The key at the front of `bytes` and its length with its tag, if it is all there.
+    #[inline]
+    fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        let (tag, start, len) = match *bytes.first_chunk::<5>()? {
+            [INT, ..] => (INT, 1, 8),
+            [tag @ (STR | BYTES), a, b, c, d] => (tag, 5, table_index(u32::from_le_bytes([a, b, c, d]))),
+            _ => return None,
+        };
+        let bytes = bytes.get(start..)?.get(..len)?;
+        Some((Self { tag, bytes }, start + len))
+    }
+}
+
 /// Parses one dict key; whether a str key is UTF-8 is [`check_text`]'s to say, after its length was judged.
+#[inline]
 pub(crate) fn key(input: Input<'_>) -> Parsed<'_, RawKey<'_>> {
+    match RawKey::read(input.bytes) {
+        Some((key, len)) => Ok((nom::Input::take_from(&input, len), key)),
+        None => refused_key(input),
+    }
+}
+
+/// What keeps a key from being read.
+#[cold]
+fn refused_key(input: Input<'_>) -> Parsed<'_, RawKey<'_>> {
     let (rest, tag) = u8(input)?;
     match tag {
         INT => slice(8).map(|bytes| RawKey { tag, bytes }).parse(rest),

@@ -4,7 +4,7 @@
 use nom::Parser;
 use nom::bytes::complete::take;
 
-use crate::bytes::{Input, Parsed, finish, refuse, table_index};
+use crate::bytes::{Input, Parsed, finish, refuse};
 use crate::error::{Code, Error, Result};
 use crate::keys::KeyTables;
 use crate::limits::{MAX_DEPTH, MAX_PATH_LEN};
@@ -67,6 +67,10 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, input: Input<'a>, depth: u32, path: u32) -> Parsed<'a, ()> {
         check_depth(depth, input)?;
+        if let Some(number) = value::tensor_number(input.bytes) {
+            self.tensor(input, number).or_else(refuse)?;
+            return Ok((nom::Input::take_from(&input, 5), ()));
+        }
         let (rest, head) = value::head(input)?;
         match head {
             Head::List(items) | Head::Tuple(items) => self.list(rest, items, depth, path),
@@ -195,16 +199,4 @@ fn check_end(body: Input<'_>) -> std::result::Result<(), nom::Err<Error>> {
     }
     let detail = format!("a container's items end {} bytes before its byte length says", body.bytes.len());
     refuse(Error::at(Code::ValueLength, body.offset, detail))
-}
-
-/// Steps over one value that was walked before.
-pub(crate) fn skip(input: Input<'_>) -> Parsed<'_, ()> {
-    let (mut rest, mut head) = value::head(input)?;
-    while let Head::Named(_) = head {
-        (rest, head) = value::head(rest)?;
-    }
-    if let Head::List(items) | Head::Tuple(items) | Head::Dict(items) = head {
-        rest = nom::Input::take_from(&rest, table_index(items.len));
-    }
-    Ok((rest, ()))
 }
