@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+from ._cairnfile import UsageError
 
 _SHOWN = 20
 
@@ -32,8 +35,8 @@ class Differences:
 
         Raises
         ------
-        ValueError
-            For mismatched entries, and if `strict` for missing and unexpected ones; names all of them.
+        UsageError
+            A `CairnError` and `ValueError`, for mismatched entries, and if `strict` for missing and unexpected ones; names all of them.
         """
         parts = [f"mismatched: {name} ({wrong})" for name, wrong in self.mismatched[:_SHOWN]]
         parts += _more(self.mismatched)
@@ -42,7 +45,7 @@ class Differences:
                 parts += [f"{kind}: {name}" for name in names[:_SHOWN]] + _more(names)
         if parts:
             hint = "" if self.mismatched or not strict else "\nstrict=False allows missing and unexpected entries"
-            raise ValueError(f"the file does not fit {whose}:\n  " + "\n  ".join(parts) + (hint if whose == "the model" else ""))
+            raise UsageError(f"the file does not fit {whose}:\n  " + "\n  ".join(parts) + (hint if whose == "the model" else ""))
         return self.missing, self.unexpected
 
 
@@ -64,7 +67,7 @@ def _more(names: list) -> list[str]:
     return [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
 
 
-def token(key) -> str:
+def token(key: Any) -> str:
     """A dict key, or a position, as the last token of an address."""
     if isinstance(key, bytes):
         return "/~b" + key.hex()

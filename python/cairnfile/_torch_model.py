@@ -9,13 +9,13 @@ import torch
 
 from . import _cairnfile, _io, _types
 from ._cairnfile import Group, LazyTensor, UsageError
+from ._entries import Differences, token
 from ._io import PathLike, Progress
 from ._lazy import File
 from ._torch_dtypes import shape_in_torch
 from ._torch_make import TorchHooks
 
 _EXTRA = "_extra_state"
-_SHOWN = 20
 
 
 def save_model(
@@ -97,8 +97,11 @@ def load_model(model: torch.nn.Module, path: PathLike, *, strict: bool = True) -
         unexpected = [name for name in root.keys() if name not in own and name != _types._STATE_METADATA]
         wrong = {name: why for name in own if name in root and (why := _mismatch(own[name], root[name], name))}
         wrong.update(_untied(own, root))
-        if wrong or (strict and (missing or unexpected)):
-            raise UsageError(_report(os.fsdecode(path), missing if strict else [], unexpected if strict else [], wrong))
+        differences = Differences()
+        differences.missing += map(token, missing)
+        differences.unexpected += map(token, unexpected)
+        differences.mismatched += [(token(name), why) for name, why in wrong.items()]
+        differences.check("the model", strict=strict)
         _check(file)
         _fill(model, own, root)
     return missing, unexpected
@@ -164,7 +167,7 @@ def _untied(own: Dict[str, Any], root: Group) -> Dict[str, str]:
             continue
         other = first.setdefault(id(value), name)
         if other != name and not _same(root[other], root[name]):
-            wrong[name] = f"the model ties it to {_address(other)}, and the file has other values there"
+            wrong[name] = f"the model ties it to {token(other)}, and the file has other values there"
     return wrong
 
 
@@ -210,24 +213,3 @@ def _check(file: File) -> None:
         error = getattr(_cairnfile, f"{fault['class_name'].capitalize()}Error", _cairnfile.CairnError)(fault["message"])
         error.code, error.class_name, error.offset = fault["code"], fault["class_name"], fault["offset"]
         raise error
-
-
-def _address(name: Any) -> str:
-    return "/" + name.replace("~", "~0").replace("/", "~1") if isinstance(name, str) else repr(name)
-
-
-def _report(path: str, missing: List[str], unexpected: List[Any], wrong: Dict[str, str]) -> str:
-    lines = [f"{path!r} does not fit the model"]
-    lines += _section("missing in the file", [_address(name) for name in missing])
-    lines += _section("unexpected in the file", [_address(name) for name in unexpected])
-    lines += _section("mismatched", [f"{_address(name)}: {why}" for name, why in wrong.items()])
-    if not wrong:
-        lines.append("strict=False loads the entries that both have")
-    return "\n".join(lines)
-
-
-def _section(title: str, entries: List[str]) -> List[str]:
-    if not entries:
-        return []
-    rest = [f"    and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
-    return [f"  {title}:", *(f"    {entry}" for entry in entries[:_SHOWN]), *rest]

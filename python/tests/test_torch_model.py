@@ -97,8 +97,12 @@ def test_missing_and_unexpected_are_listed_and_nothing_is_changed(path):
         ct.load_model(model, path)
     assert isinstance(raised.value, ValueError)
     lines = str(raised.value).splitlines()
-    assert lines[1:4] == ["  missing in the file:", "    /1.weight", "    /1.bias"]
-    assert lines[4:6] == ["  unexpected in the file:", "    /old~1~0name"]
+    assert lines[1:] == [
+        "  missing: /1.weight",
+        "  missing: /1.bias",
+        "  unexpected: /old~1~0name",
+        "strict=False allows missing and unexpected entries",
+    ]
     assert_same(before, values(model))
     assert ct.load_model(model, path, strict=False) == (["1.weight", "1.bias"], ["old/~name"])
     assert torch.equal(model[0].weight, ct.load(path)["0.weight"]) and torch.equal(model[1].weight, before["1.weight"])
@@ -112,14 +116,14 @@ def test_mismatches_are_refused_strict_or_not(path, strict):
     with pytest.raises(cairnfile.UsageError) as raised:
         ct.load_model(model, path, strict=strict)
     text = str(raised.value)
-    assert "/0.weight: torch.float32 of shape (3, 4), and the model has torch.float32 of shape (4, 3)" in text
-    assert "/0.bias: torch.float16 of shape (4,), and the model has torch.float32 of shape (4,)" in text
+    assert "mismatched: /0.weight (torch.float32 of shape (3, 4), and the model has torch.float32 of shape (4, 3))" in text
+    assert "mismatched: /0.bias (torch.float16 of shape (4,), and the model has torch.float32 of shape (4,))" in text
     assert_same(before, values(model))
 
 
 def test_entries_that_are_no_tensors_are_mismatched(path):
     ct.save({"0.weight": [1, 2], "0.bias": 3.0}, path)
-    with pytest.raises(cairnfile.UsageError, match="/0.bias: no tensor, but float"):
+    with pytest.raises(cairnfile.UsageError, match="/0.bias .no tensor, but float"):
         ct.load_model(mlp(3, 4), path)
     ct.save(torch.rand(3), path)
     with pytest.raises(cairnfile.UsageError, match="no dict of tensors"):
@@ -128,7 +132,7 @@ def test_entries_that_are_no_tensors_are_mismatched(path):
 
 def test_long_lists_are_cut_with_their_count(path):
     ct.save({}, path)
-    with pytest.raises(cairnfile.UsageError, match="and 40 more"):
+    with pytest.raises(cairnfile.UsageError, match="(?s)and 40 more.*strict=False"):
         ct.load_model(mlp(*[2] * 31), path)
 
 
