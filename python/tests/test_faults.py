@@ -205,3 +205,43 @@ def test_hostile_nests_do_not_crash():
             cairnfile.loads(bytes(spoilt))
         except cairnfile.CairnError as error:
             assert error.code and error.class_name
+
+
+def test_a_bar_for_who_asks_for_one(saved, capfd):
+    pytest.importorskip("tqdm")
+    cairnfile.save(np.zeros(20_000_000), saved, progress=True)
+    assert "saving: 100%" in capfd.readouterr().err
+    cairnfile.load(saved, progress=True)
+    cairnfile.verify(saved, progress=True)
+    shown = capfd.readouterr().err
+    assert "loading: 100%" in shown and "verifying: 100%" in shown
+    cairnfile.load(saved, progress=False)
+    assert capfd.readouterr().err == ""
+
+
+def test_other_threads_go_on_while_it_works(saved):
+    """Counts in another thread while this one saves and loads: it would stand still if the lock were kept."""
+    import threading
+
+    cairnfile.save(np.zeros(60_000_000), saved)
+    interval = sys.getswitchinterval()
+    # A thread that keeps the lock for the whole call would let nobody in, whatever the interval.
+    sys.setswitchinterval(1000)
+    counted, stop = [0], threading.Event()
+
+    def count():
+        while not stop.is_set():
+            counted[0] += 1
+            time.sleep(0.0001)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        for work in (lambda: cairnfile.load(saved), lambda: cairnfile.save(np.zeros(60_000_000), saved), lambda: cairnfile.verify(saved)):
+            before = counted[0]
+            work()
+            assert counted[0] - before > 5
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)
