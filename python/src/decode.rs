@@ -32,22 +32,24 @@ pub(crate) struct Hooks<'py> {
 pub(crate) struct Maker<'h, 'py> {
     py: Python<'py>,
     hooks: &'h Hooks<'py>,
-    descrs: HashMap<DType, Option<Bound<'py, PyArrayDescr>>>,
-    /// Storages by the address of their first byte.
+    /// A file has few dtypes, and most tensors have the first one.
+    descrs: Vec<(DType, Option<Bound<'py, PyArrayDescr>>)>,
+    /// Storages by the address of their first byte, and the last one of them: tensors that follow each other share it.
     memories: HashMap<usize, Bound<'py, Memory>>,
+    last: Option<(usize, Bound<'py, Memory>)>,
     /// The file that storages borrow from, where they do.
     file: Option<&'h Arc<Cairn<'static>>>,
 }
 
 impl<'h, 'py> Maker<'h, 'py> {
     pub(crate) fn new(py: Python<'py>, hooks: &'h Hooks<'py>, file: Option<&'h Arc<Cairn<'static>>>) -> Self {
-        Self { py, hooks, descrs: HashMap::new(), memories: HashMap::new(), file }
+        Self { py, hooks, descrs: Vec::new(), memories: HashMap::new(), last: None, file }
     }
 
     /// The object of `tensor`, which views the buffer of a number, these bytes of its storage.
     pub(crate) fn object(&mut self, tensor: &Tensor<'static>, buffer: Option<(u32, Range<u64>)>) -> PyResult<Bound<'py, PyAny>> {
-        let descr = match self.descrs.get(tensor.dtype()) {
-            Some(found) => found.clone(),
+        let descr = match self.descrs.iter().find(|(dtype, _)| dtype == tensor.dtype()) {
+            Some((_, found)) => found.clone(),
             None => self.describe(tensor.dtype())?,
         };
         let memory = self.memory(tensor.storage())?;
@@ -70,17 +72,21 @@ impl<'h, 'py> Maker<'h, 'py> {
         let geometry = dtype.geometry();
         let found = self.hooks.describe.call1((dtype.name(), geometry.class.name(), geometry.elements, geometry.bytes))?;
         let descr = if found.is_none() { None } else { Some(found.cast_into::<PyArrayDescr>()?) };
-        self.descrs.insert(dtype.clone(), descr.clone());
+        self.descrs.push((dtype.clone(), descr.clone()));
         Ok(descr)
     }
 
     fn memory(&mut self, storage: &Storage<'static>) -> PyResult<Bound<'py, Memory>> {
         let address = storage.bytes().map_or(0, |bytes| bytes.as_ptr().addr());
-        if let Some(known) = self.memories.get(&address) {
-            return Ok(known.clone());
+        if let Some((_, last)) = self.last.as_ref().filter(|(known, _)| *known == address) {
+            return Ok(last.clone());
         }
-        let memory = Bound::new(self.py, Memory::new(storage.clone(), self.file))?;
+        let memory = match self.memories.get(&address) {
+            Some(known) => known.clone(),
+            None => Bound::new(self.py, Memory::new(storage.clone(), self.file))?,
+        };
         self.memories.insert(address, memory.clone());
+        self.last = Some((address, memory.clone()));
         Ok(memory)
     }
 
@@ -113,12 +119,12 @@ pub(crate) struct Decoder<'c, 'h, 'py> {
     maker: Maker<'h, 'py>,
     loaded: Loaded<'c, 'static>,
     /// Objects of tensors, by number.
-    objects: HashMap<u32, Bound<'py, PyAny>>,
+    objects: Vec<Option<Bound<'py, PyAny>>>,
 }
 
 impl<'c, 'h, 'py> Decoder<'c, 'h, 'py> {
-    pub(crate) fn new(maker: Maker<'h, 'py>, loaded: Loaded<'c, 'static>) -> Self {
-        Self { maker, loaded, objects: HashMap::new() }
+    pub(crate) fn new(maker: Maker<'h, 'py>, cairn: &Cairn<'_>, loaded: Loaded<'c, 'static>) -> Self {
+        Self { maker, loaded, objects: vec![None; cairn.tensors().len()] }
     }
 
     fn py(&self) -> Python<'py> {
@@ -188,15 +194,24 @@ impl<'c, 'h, 'py> Decoder<'c, 'h, 'py> {
     }
 
     fn tensor(&mut self, tensor: TensorRef<'c>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(object) = self.objects.get(&tensor.number()) {
+        let slot = usize::try_from(tensor.number()).unwrap_or(usize::MAX);
+        if let Some(Some(object)) = self.objects.get(slot) {
             return Ok(object.clone());
         }
         let py = self.py();
         let built = self.loaded.tensor(tensor).map_err(|e| raise(py, &e))?;
-        let buffer = tensor.buffer().map_err(|e| raise(py, &e))?;
-        let place = buffer.and_then(|number| Some((number, self.loaded.buffer_memory(number)?.1)));
+        // NumPy's arrays need the memory alone.
+        let place = match &self.maker.hooks.make {
+            None => None,
+            Some(_) => {
+                let buffer = tensor.buffer().map_err(|e| raise(py, &e))?;
+                buffer.and_then(|number| Some((number, self.loaded.buffer_memory(number)?.1)))
+            }
+        };
         let object = self.maker.object(&built, place)?;
-        self.objects.insert(tensor.number(), object.clone());
+        if let Some(known) = self.objects.get_mut(slot) {
+            *known = Some(object.clone());
+        }
         Ok(object)
     }
 }

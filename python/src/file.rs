@@ -79,7 +79,7 @@ fn read<'py>(py: Python<'py>, cairn: &Cairn<'_>, how: &Loading<'_, 'py>) -> PyRe
     let loaded = watch::run(py, total, how.progress, |tick| {
         if mmap { memory::fetch_mapped(cairn, &values, tick) } else { cairn.fetch_copy(&values, tick) }
     })?;
-    Decoder::new(Maker::new(py, &hooks, None), loaded).picked(&picked)
+    Decoder::new(Maker::new(py, &hooks, None), cairn, loaded).picked(&picked)
 }
 
 /// Opens the file at `path`.
@@ -247,7 +247,7 @@ impl Owner {
 fn load_value<'py>(py: Python<'py>, cairn: &Cairn<'_>, value: ValueRef<'_>, hooks: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let hooks: Hooks<'py> = hooks.extract()?;
     let loaded = watch::run(py, 0, None, |tick| cairn.fetch_copy(&[value], tick))?;
-    Decoder::new(Maker::new(py, &hooks, None), loaded).value(value)
+    Decoder::new(Maker::new(py, &hooks, None), cairn, loaded).value(value)
 }
 
 /// A dict, list or tuple of an open file.
@@ -463,6 +463,6 @@ impl LazyTensor {
         let value = self.owner.value(py, &self.address)?;
         let bytes = self.nbytes(py)?;
         let loaded = watch::run(py, bytes, None, |tick| memory::fetch_mapped(&self.owner.cairn, &[value], tick))?;
-        Decoder::new(Maker::new(py, &hooks, None), loaded).value(value)
+        Decoder::new(Maker::new(py, &hooks, None), &self.owner.cairn, loaded).value(value)
     }
 }
