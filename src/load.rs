@@ -7,7 +7,7 @@ use crate::blocks::{blocks_of, widen};
 use crate::buffer::Buffer;
 use crate::bytes::{table_index, to_usize};
 use crate::error::{Code, Error, Result};
-use crate::memory::Aligned;
+use crate::memory::{Aligned, Blank, Part};
 use crate::node::{Node, ValueRef};
 use crate::parallel::Progress;
 use crate::read::{Cairn, TensorRef};
@@ -30,7 +30,8 @@ pub(crate) fn span<'c>(cairn: &'c Cairn<'c>, buffer: &Buffer, range: Range<u64>)
     let wide = widen(buffer, log2, &range);
     let first = buffer.first_block + u32::try_from(wide.start >> log2).unwrap_or(u32::MAX);
     let end = buffer.first_block + u32::try_from(wide.end.div_ceil(1 << log2)).unwrap_or(u32::MAX);
-    let memory = copies(cairn, &[Run { start: buffer.start + wide.start, end: buffer.start + wide.end, blocks: first..end }], &|_| Ok(()))?;
+    let run = Run { start: buffer.start + wide.start, end: buffer.start + wide.end, blocks: first..end };
+    let memory = copies(cairn, &[run], Blank::new, &|_| Ok(()))?;
     let storage = memory.into_iter().next().unwrap_or_else(|| Storage::borrowed(&[]));
     Ok((storage, wide.start))
 }
@@ -43,24 +44,23 @@ struct Run {
 }
 
 /// Reads and verifies `runs`, each into memory of its own, on all cores.
-fn copies(cairn: &Cairn<'_>, runs: &[Run], progress: Progress<'_>) -> Result<Vec<Storage<'static>>> {
+fn copies(cairn: &Cairn<'_>, runs: &[Run], blank: fn(u64) -> Result<Blank>, progress: Progress<'_>) -> Result<Vec<Storage<'static>>> {
     cairn.charge(runs.iter().map(|run| run.end - run.start).fold(0, u64::saturating_add))?;
-    let mut memory = runs.iter().map(|run| Aligned::zeroed(run.end - run.start)).collect::<Result<Vec<_>>>()?;
+    let mut memory = runs.iter().map(|run| blank(run.end - run.start)).collect::<Result<Vec<_>>>()?;
     let mut work = Vec::new();
     for (run, memory) in runs.iter().zip(&mut memory) {
-        let mut rest = memory.as_mut();
+        let mut rest = memory.part();
         for tile in tiles::cut(cairn, run.blocks.clone(), run.start) {
-            let (out, after) = rest.split_at_mut(to_usize(tile.end - tile.start)?);
+            let (out, after) = rest.split_at(to_usize(tile.end - tile.start)?);
             work.push((tile, out));
             rest = after;
         }
     }
-    crate::parallel::try_for_each(cairn.threads, work, |(tile, out): (Tile, &mut [u8])| {
-        cairn.source.read(tile.start, out)?;
-        tile.check(cairn, out)?;
+    crate::parallel::try_for_each(cairn.threads, work, |(tile, out): (Tile, Part<'_>)| {
+        tile.check(cairn, cairn.source.fill(tile.start, out)?)?;
         progress(tile.end - tile.start)
     })?;
-    Ok(memory.into_iter().map(Storage::owned).collect())
+    memory.into_iter().map(|memory| memory.finish().map(Storage::owned)).collect()
 }
 
 /// Reads and verifies `runs` without keeping them.
@@ -217,7 +217,7 @@ impl<'c, 's> Loaded<'c, 's> {
 
     fn copy(&mut self, progress: Progress<'_>) -> Result<()> {
         let runs = self.runs(RUN)?;
-        let memory = copies(self.cairn, &runs, progress)?;
+        let memory = copies(self.cairn, &runs, Blank::one_of_many, progress)?;
         self.memory = Memory::Parts(runs.iter().map(|run| run.start..run.end).zip(memory).collect());
         Ok(())
     }

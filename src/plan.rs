@@ -17,6 +17,7 @@ use crate::header::Header;
 use crate::keys::Key;
 use crate::layout::{self, block_count, has_partial_group};
 use crate::limits::{HEADER_LEN, MAX_BLOCK_LOG2, MAX_DEPTH, MAX_INDEX_LEN, MAX_INLINE_BYTES, MAX_PATH_LEN, MIN_BLOCK_LOG2};
+use crate::memory;
 use crate::options::WriteOptions;
 use crate::sharing::{self, Form, Groups, Leaf};
 use crate::tensor::Tensor;
@@ -204,8 +205,24 @@ impl<'v> Collector<'v> {
         Ok(())
     }
 
+    /// Makes room for the tensors among `items`, where they are many.
+    fn expect(&mut self, items: impl ExactSizeIterator<Item = &'v Value<'v>>) {
+        if items.len() < 1 << 14 || self.metadata {
+            return;
+        }
+        let items = items.filter(|item| item.as_tensor().is_some()).count();
+        self.leaves.reserve(items);
+        self.sources.reserve(items);
+        self.numbers.reserve(items);
+        self.out.reserve(items * 16);
+        memory::prefer_huge(self.leaves.as_ptr(), self.leaves.capacity());
+        memory::prefer_huge(self.sources.as_ptr(), self.sources.capacity());
+        memory::prefer_huge(self.out.as_ptr(), self.out.capacity());
+    }
+
     fn items(&mut self, tag: u8, items: &'v [Value<'v>], depth: u32, path: u32) -> Result<()> {
         let start = value::begin_container(&mut self.out, tag, items.len())?;
+        self.expect(items.iter());
         for (i, item) in items.iter().enumerate() {
             self.path.push(Step::Position(i));
             self.value(item, depth + 1, path)?;
@@ -216,6 +233,7 @@ impl<'v> Collector<'v> {
 
     fn dict(&mut self, dict: &'v Dict<'v>, depth: u32, path: u32) -> Result<()> {
         let start = value::begin_container(&mut self.out, value::DICT, dict.len())?;
+        self.expect(dict.iter().map(|(_, item)| item));
         for (key, item) in dict.iter() {
             self.path.push(Step::Key(key));
             let path = from_usize(key.path_len()).saturating_add(path.into());
@@ -375,10 +393,9 @@ struct Tables<'v> {
 
 impl<'v> Tables<'v> {
     fn number(collector: &Collector<'v>, groups: &Groups, stream: Option<&[(u64, u64)]>) -> Result<Self> {
-        let mut tables = Self { dtypes: Vec::new(), buffers: Vec::new(), entries: Vec::new(), planned: Vec::new() };
-        tables.entries.reserve_exact(collector.sources.len());
+        let mut tables =
+            Self { dtypes: Vec::new(), buffers: Vec::new(), entries: memory::room(collector.sources.len()), planned: Vec::new() };
         let mut dtype_numbers: HashMap<&DType, u32, KeyedState> = HashMap::default();
-        tables.buffers.reserve_exact(groups.ranges.len());
         let mut buffer_of: Vec<Option<u32>> = tables.streamed_buffers(groups, stream)?;
         for (number, source) in collector.sources.iter().enumerate() {
             let dtype = match source {
@@ -441,10 +458,10 @@ impl<'v> Tables<'v> {
     /// Finds the bytes of each buffer.
     fn fill(&mut self, collector: &Collector<'v>, groups: &Groups) -> Result<()> {
         let viewing = self.entries.iter().enumerate().filter(|(_, (_, buffer, _))| *buffer != NO_BUFFER);
-        let mut members = Vec::with_capacity(self.entries.len());
+        let mut members = memory::room(self.entries.len());
         members.extend(viewing.map(|(number, (_, buffer, _))| (*buffer, number)));
         members.sort_unstable();
-        self.planned.reserve_exact(self.buffers.len());
+        self.planned = memory::room(self.buffers.len());
         // Every buffer has members, so they come in the order of the buffers.
         for members in members.chunk_by(|a, b| a.0 == b.0) {
             let group = self.buffers[table_index(members[0].0)];
@@ -454,14 +471,13 @@ impl<'v> Tables<'v> {
     }
 
     fn finish(mut self, collector: &Collector<'v>, metadata: &[u8], options: &WriteOptions, streamed: bool) -> Result<Plan<'v>> {
-        let mut index = Vec::new();
-        extension::encode(&[], &mut index)?;
-        put_u32(&mut index, to_u32(self.dtypes.len(), "dtypes")?);
-        self.dtypes.iter().for_each(|dtype| dtype.encode(&mut index));
         let blocks: u64 = self.planned.iter().map(|b| block_count(b.len, options.block_log2)).sum();
         let lists = blocks * 4 + from_usize(self.planned.len() * buffer::RECORD + self.entries.len() * entry::MIN_RECORD);
         check_index_len(lists)?;
-        index.reserve(to_usize(lists)? + self.entries.len() * 16 + metadata.len() + collector.out.len());
+        let mut index = memory::room(to_usize(lists)? + self.entries.len() * 16 + metadata.len() + collector.out.len());
+        extension::encode(&[], &mut index)?;
+        put_u32(&mut index, to_u32(self.dtypes.len(), "dtypes")?);
+        self.dtypes.iter().for_each(|dtype| dtype.encode(&mut index));
         let record = |b: &PlannedBuffer<'_>| BufferRecord { len: b.len, kind: buffer::KIND_TENSOR, owner: 0 };
         buffer::encode(self.planned.iter().map(record), &mut index)?;
         let crcs_at = index.len();

@@ -7,6 +7,7 @@ use crate::entry::NO_BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::index::Tables;
 use crate::layout::has_partial_group;
+use crate::memory;
 
 fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
     tables.entry(number).map_or((NO_BUFFER, 0), |e| (e.buffer, e.offset))
@@ -145,7 +146,7 @@ pub(crate) type Range = (u64, u64, u64);
 /// Groups `leaves` into buffers. `Err` holds two leaves that would lose their sharing.
 pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Groups, (usize, usize)> {
     let order = by_address(leaves, |leaf| leaf.form == Form::Dense);
-    let mut chains: Vec<Range> = Vec::with_capacity(order.len());
+    let mut chains: Vec<Range> = memory::room(order.len());
     for (space, start, i) in order.iter().copied() {
         let end = leaves[i].end;
         match chains.last_mut() {
@@ -167,7 +168,7 @@ pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Group
 /// The numbers of the leaves that are `wanted` and have bytes, each behind what it is sorted by: space and address.
 fn by_address(leaves: &[Leaf], wanted: impl Fn(&Leaf) -> bool) -> Vec<(u64, u64, usize)> {
     let found = leaves.iter().enumerate().filter(|(_, leaf)| wanted(leaf) && !leaf.is_empty());
-    let mut order = Vec::with_capacity(leaves.len());
+    let mut order = memory::room(leaves.len());
     order.extend(found.map(|(i, leaf)| (leaf.space, leaf.start, i)));
     order.sort_unstable();
     order

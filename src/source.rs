@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::mem::MaybeUninit;
 
 use memmap2::Mmap;
 
 use crate::bytes::{from_usize, to_usize};
 use crate::error::{Code, Error, Result};
+use crate::memory::{self, Part};
 
 /// A file's bytes, in one of three ways with the same contents.
 #[derive(Debug)]
@@ -43,24 +45,38 @@ impl Source<'_> {
     pub(crate) fn get(&self, offset: u64, len: u64) -> Result<Cow<'_, [u8]>> {
         match self.memory() {
             Some(bytes) => slice(bytes, offset, len).map(Cow::Borrowed),
-            None => {
-                let mut copy = vec![0; to_usize(len)?];
-                self.read(offset, &mut copy)?;
-                Ok(Cow::Owned(copy))
-            }
+            None => self.copy(offset, to_usize(len)?).map(Cow::Owned),
         }
     }
 
-    /// Fills `out` with the bytes from `offset`.
-    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+    /// A copy of `len` bytes from `offset`.
+    fn copy(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut copy = memory::room(len);
+        match self {
+            Self::File { file, len: file_len } => {
+                read_vec(file, &mut copy, len, offset).map_err(|e| read_error(e, offset))?;
+                check_len(file, *file_len)?;
+            }
+            Self::Bytes(_) | Self::Map(_) => copy.extend_from_slice(slice(self.memory().unwrap_or(&[]), offset, from_usize(len))?),
+        }
+        Ok(copy)
+    }
+
+    /// Fills `part` with the bytes from `offset`.
+    pub(crate) fn fill<'m>(&self, mut offset: u64, part: Part<'m>) -> Result<&'m mut [u8]> {
         match self {
             Self::File { file, len } => {
-                read_exact_at(file, out, offset).map_err(|e| read_error(e, offset))?;
-                check_len(file, *len)
+                let filled = part.fill(|room| {
+                    let read = read_some(file, room, offset).map_err(|e| read_error(e, offset))?;
+                    offset += from_usize(read.len());
+                    Ok(read)
+                })?;
+                check_len(file, *len)?;
+                Ok(filled)
             }
             Self::Bytes(_) | Self::Map(_) => {
-                out.copy_from_slice(slice(self.memory().unwrap_or(&[]), offset, from_usize(out.len()))?);
-                Ok(())
+                let len = from_usize(part.len());
+                part.copy_from(slice(self.memory().unwrap_or(&[]), offset, len)?)
             }
         }
     }
@@ -90,22 +106,52 @@ fn read_error(error: std::io::Error, offset: u64) -> Error {
     Error::io(format!("cannot read at byte {offset}"), error)
 }
 
+/// The next bytes of the file; none of them to be asked again.
 #[cfg(unix)]
-fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+fn read_some<'m>(file: &File, room: &'m mut [MaybeUninit<u8>], offset: u64) -> std::io::Result<&'m mut [u8]> {
+    match rustix::io::pread(file, room, offset) {
+        Ok(([], _)) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        Ok((read, _)) => Ok(read),
+        Err(rustix::io::Errno::INTR) => Ok(&mut []),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Appends `len` bytes of the file to `out`, which has room for them.
+#[cfg(unix)]
+fn read_vec(file: &File, out: &mut Vec<u8>, len: usize, offset: u64) -> std::io::Result<()> {
+    while out.len() < len {
+        let at = offset + from_usize(out.len());
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, rustix::buffer::spare_capacity(out), at))?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    // The allocator may have given more room than was asked for.
+    out.truncate(len);
+    Ok(())
 }
 
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> std::io::Result<()> {
-    use std::io::{Error, ErrorKind};
-    while !out.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
-            Ok(0) => return Err(Error::from(ErrorKind::UnexpectedEof)),
-            Ok(n) => {
-                out = &mut out[n..];
-                offset += from_usize(n);
-            }
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+fn read_some<'m>(file: &File, room: &'m mut [MaybeUninit<u8>], offset: u64) -> std::io::Result<&'m mut [u8]> {
+    let room = memory::zeros(room);
+    match std::os::windows::fs::FileExt::seek_read(file, room, offset) {
+        Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        Ok(n) => Ok(&mut room[..n]),
+        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(&mut []),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(windows)]
+fn read_vec(file: &File, out: &mut Vec<u8>, len: usize, mut offset: u64) -> std::io::Result<()> {
+    out.resize(len, 0);
+    let mut rest = &mut out[..];
+    while !rest.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, rest, offset) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => (rest, offset) = (&mut rest[n..], offset + from_usize(n)),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }

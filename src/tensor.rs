@@ -409,9 +409,9 @@ impl<'a> Tensor<'a> {
     /// # Errors
     /// As [`Tensor::row_major_bytes`].
     pub fn to_owned_row_major(&self) -> Result<Tensor<'static>> {
-        let mut memory = memory::Aligned::zeroed(self.byte_len())?;
-        memory.as_mut().copy_from_slice(&self.row_major_bytes()?);
-        Tensor::new(self.dtype.clone(), &self.shape, Storage::owned(memory))
+        let mut memory = memory::Blank::new(self.byte_len())?;
+        memory.part().copy_from(&self.row_major_bytes()?)?;
+        Tensor::new(self.dtype.clone(), &self.shape, Storage::owned(memory.finish()?))
     }
 
     /// The same elements, whatever the layout.

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::hash::KeyedState;
 use crate::keys::Key;
 use crate::limits::MAX_BIGINT_BYTES;
+use crate::memory;
 use crate::tensor::Tensor;
 use crate::value;
 
@@ -238,7 +239,9 @@ impl<'a> Dict<'a> {
     }
 
     pub(crate) fn with_capacity(n: usize) -> Self {
-        Self(IndexMap::with_capacity_and_hasher(n, KeyedState))
+        let entries = IndexMap::with_capacity_and_hasher(n, KeyedState);
+        memory::prefer_huge(std::ptr::from_ref(entries.as_slice()).cast::<(usize, Key, Value<'_>)>(), n);
+        Self(entries)
     }
 
     /// Adds or replaces an entry; a replaced one keeps its place. Returns the value that was there.

@@ -44,7 +44,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("half", &["element", "tensor"]),
     ("indexmap", &["tree"]),
     ("rayon", &["parallel"]),
-    ("rustix", &["durable"]),
+    ("rustix", &["durable", "memory", "source"]),
     ("tempfile", &["durable"]),
 ];
 
