@@ -73,7 +73,9 @@ fn bounded_count(dims: impl Iterator<Item = u64>) -> Option<(u64, bool)> {
 pub(crate) fn row_major(geometry: Geometry, dims: impl Iterator<Item = u64> + Clone) -> Result<Extent, Fault> {
     let elements = u64::from(geometry.elements);
     let (bounded, empty) = bounded_count(dims.clone()).ok_or(Fault::Size)?;
-    let bytes = bounded.div_ceil(elements).checked_mul(geometry.bytes.into());
+    // Most elements are groups of their own; a division costs more than the rest of this.
+    let groups = if elements == 1 { bounded } else { bounded.div_ceil(elements) };
+    let bytes = groups.checked_mul(geometry.bytes.into());
     let bounded_len = bytes.filter(|b| *b <= MAX_LEN).ok_or(Fault::Size)?;
     if geometry.class == GroupClass::Block && dims.clone().last().is_none_or(|last| last % elements != 0) {
         return Err(Fault::Groups);
