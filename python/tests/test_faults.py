@@ -155,7 +155,9 @@ def test_progress_ends_at_the_total(saved):
 
 
 INTERRUPTED = """
-import sys, numpy as np, cairnfile
+import signal, sys, numpy as np, cairnfile
+# A parent in the background of a shell has it ignored, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 value = {"w": np.zeros(150_000_000)}
 print("ready", flush=True)
 try:
