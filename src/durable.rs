@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{Error, Result};
+use crate::parallel::Progress;
 use crate::write::Sink;
 
 /// How the names of temporaries end; before it come a dot, the target's name, a dot and random letters.
@@ -44,12 +45,13 @@ impl Replacement {
     }
 
     /// Puts the file in place; with `durable`, only when it would survive a power cut, and returns when its name
-    /// would too.
-    pub(crate) fn commit(self, durable: bool) -> Result<()> {
+    /// would too. `progress` is asked in between, so that a save can be stopped until the old file is gone.
+    pub(crate) fn commit(self, durable: bool, progress: Progress<'_>) -> Result<()> {
         let name = self.target.display().to_string();
         if durable {
             self.file().sync_all().map_err(|e| Error::io(format!("cannot sync {name}"), e))?;
         }
+        progress(0)?;
         let directory = directory(&self.target).to_owned();
         self.temporary.persist(&self.target).map_err(|e| Error::io(format!("cannot replace {name}"), e.error))?;
         if durable {
@@ -73,7 +75,7 @@ impl Sink for Replacement {
 pub fn replace(path: impl AsRef<Path>, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let mut replacement = Replacement::create(path.as_ref(), 0)?;
     write(replacement.temporary.as_file_mut())?;
-    replacement.commit(true)
+    replacement.commit(true, &|_| Ok(()))
 }
 
 /// Follows a symlink to the file that is meant, and refuses what is not a regular file.
@@ -208,7 +210,7 @@ mod tests {
         assert_eq!(names(directory.path()), ["a.cairn"]);
         let mut replacement = Replacement::create(&path, 3).unwrap();
         replacement.write_at(0, b"new").unwrap();
-        replacement.commit(true).unwrap();
+        replacement.commit(true, &|_| Ok(())).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(names(directory.path()), ["a.cairn"]);
     }
@@ -237,7 +239,7 @@ mod tests {
         fs::write(&real, "old").unwrap();
         fs::set_permissions(&real, PermissionsExt::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        Replacement::create(&link, 3).unwrap().commit(false).unwrap();
+        Replacement::create(&link, 3).unwrap().commit(false, &|_| Ok(())).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&real).unwrap(), [0; 3]);
         assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);

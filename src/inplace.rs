@@ -209,7 +209,7 @@ impl InPlace {
             Memory::Map(map) => drop(map),
             Memory::Heap(heap) => replacement.write_at(0, heap.as_ref())?,
         }
-        replacement.commit(plan.options.durable)
+        replacement.commit(plan.options.durable, &|_| Ok(()))
     }
 }
 

@@ -224,7 +224,8 @@ impl Plan<'_> {
     }
 
     /// Writes the file to `path`, replacing it whole: after this returns, the new file survives a power cut; before,
-    /// the old one does. `progress` is called with bytes done; pass `&|_| Ok(())` for none.
+    /// the old one does. `progress` is called with bytes done, and with 0 before the old file is replaced; pass `&|_| Ok(())`
+    /// for none.
     ///
     /// # Errors
     /// `io` leaves the old file as it was; `durability-unknown` means that the new one is visible, but that its
@@ -233,7 +234,7 @@ impl Plan<'_> {
         let durable = self.options.durable;
         let mut replacement = Replacement::create(path.as_ref(), self.file_len())?;
         self.write_to(&mut replacement, progress)?;
-        replacement.commit(durable)
+        replacement.commit(durable, progress)
     }
 
     /// Writes a streamed file to anything that takes bytes in order.
