@@ -3,7 +3,7 @@
 //! temporary in the same directory → allocate → write → fsync → rename → fsync of the directory
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
@@ -117,9 +117,10 @@ fn locked_temporary(directory: &Path, prefix: &str) -> std::io::Result<NamedTemp
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let temporary = builder.tempfile_in(directory)?;
-        // Where locks are not supported nothing is ever swept.
-        let _ = temporary.as_file().try_lock();
-        if temporary.path().exists() {
+        // A sweeper that came between has the lock and is about to remove the file, or has removed it. Where locks are not
+        // supported nothing is ever swept.
+        let swept = matches!(temporary.as_file().try_lock(), Err(TryLockError::WouldBlock)) || !temporary.path().exists();
+        if !swept {
             return Ok(temporary);
         }
     }
@@ -131,15 +132,19 @@ fn sweep(directory: &Path, prefix: &str) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let stray = name.to_str().and_then(|n| n.strip_prefix(prefix)?.strip_suffix(SUFFIX)).is_some_and(|random| !random.contains('.'));
-        if stray && is_abandoned(&entry.path()) {
+        if stray && let Some(locked) = lock_abandoned(&entry.path()) {
+            // Removed under the lock: its maker may have just made it, and would take the lock as a sign that it stays.
             let _ = fs::remove_file(entry.path());
+            drop(locked);
         }
     }
 }
 
-fn is_abandoned(path: &Path) -> bool {
+/// The file at `path`, locked, if nobody else has it locked.
+fn lock_abandoned(path: &Path) -> Option<File> {
     let regular = fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
-    regular && File::options().write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
+    let file = regular.then(|| File::options().write(true).open(path).ok()).flatten()?;
+    file.try_lock().is_ok().then_some(file)
 }
 
 /// Gives `file` its length and, where the file system can, all its blocks: a full disk is an error here.

@@ -113,6 +113,15 @@ fn long_names_can_be_saved() {
     assert_eq!(names(directory.path()).len(), 1);
 }
 
+/// Counts down when a thread ends, also by a panic.
+struct Done<'a>(&'a std::sync::atomic::AtomicUsize);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
 /// Readers meanwhile see one of the two files, whole; in the end one of them is there and no temporary.
 #[test]
 fn concurrent_saves_end_with_a_whole_file() {
@@ -125,6 +134,7 @@ fn concurrent_saves_end_with_a_whole_file() {
         for worker in 0..4 {
             let (value, path, writing) = (&values[worker % 2], &path, &writing);
             scope.spawn(move || {
+                let _done = Done(writing);
                 for round in 0..12 {
                     let options = WriteOptions::new().durable(round == 0);
                     match worker {
@@ -132,7 +142,6 @@ fn concurrent_saves_end_with_a_whole_file() {
                         _ => Plan::new(value, &options).unwrap().create(path).unwrap().commit().unwrap(),
                     }
                 }
-                writing.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
             });
         }
         let mut seen = 0;
