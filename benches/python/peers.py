@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.metadata
+import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -140,10 +141,8 @@ def versions() -> str:
     names = ("cairnfile", "numpy", "safetensors", "torch")
     found = []
     for name in names:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"{name} not installed")
+        module = importlib.import_module(name) if importlib.util.find_spec(name) else None
+        found.append(f"{name} {module.__version__}" if module else f"{name} not installed")
     return f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, Python {platform.python_version()}, " + ", ".join(found)
 
 
