@@ -4,12 +4,6 @@ use crate::error::{Code, Error, Result};
 
 /// A pattern such as `/layers/*/weight` or `/**/bias`: `*` and `?` stay within one token, the token `**` is any number
 /// of tokens, `\` takes the next character as it is.
-///
-/// ```
-/// let pattern = cairnfile::Pattern::new("/layers/*/weight").unwrap();
-/// let progress = ["layers", "0", "weight"].iter().fold(pattern.start(), |p, token| pattern.step(&p, token));
-/// assert!(pattern.accepts(&progress));
-/// ```
 #[derive(Clone, Debug)]
 pub struct Pattern {
     tokens: Vec<String>,
@@ -17,11 +11,11 @@ pub struct Pattern {
 
 /// How far into a pattern a walk down the tree has come: the tokens that may be next.
 #[derive(Clone, Debug)]
-pub struct PatternProgress(Vec<usize>);
+pub(crate) struct PatternProgress(Vec<usize>);
 
 impl PatternProgress {
     /// Whether the pattern can still match here or further down.
-    pub fn may_match_below(&self) -> bool {
+    pub(crate) fn may_match_below(&self) -> bool {
         !self.0.is_empty()
     }
 }
@@ -39,12 +33,12 @@ impl Pattern {
     }
 
     /// The progress at the root.
-    pub fn start(&self) -> PatternProgress {
+    pub(crate) fn start(&self) -> PatternProgress {
         self.close(vec![0])
     }
 
     /// The progress one token further down.
-    pub fn step(&self, progress: &PatternProgress, token: &str) -> PatternProgress {
+    pub(crate) fn step(&self, progress: &PatternProgress, token: &str) -> PatternProgress {
         let mut next = Vec::new();
         for at in &progress.0 {
             match self.tokens.get(*at) {
@@ -57,7 +51,7 @@ impl Pattern {
     }
 
     /// Whether the pattern matches here.
-    pub fn accepts(&self, progress: &PatternProgress) -> bool {
+    pub(crate) fn accepts(&self, progress: &PatternProgress) -> bool {
         progress.0.contains(&self.tokens.len())
     }
 

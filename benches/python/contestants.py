@@ -120,32 +120,41 @@ def _clones(tensors: dict) -> dict:
 
 _same = lambda value: value  # noqa: E731
 
+_cairn_save, _cairn_load = _lazily("cairnfile", "save"), _lazily("cairnfile", "load")
+_torch_cairn_save = _lazily("cairnfile.torch", "save")
+_safetensors_save, _safetensors_load = _lazily("safetensors.numpy", "save_file"), _lazily("safetensors.numpy", "load_file")
+_torch_safetensors_load = _lazily("safetensors.torch", "load_file")
+
+
+def _cached(value: Any, path: str) -> None:
+    """To the page cache only, as the peers save."""
+    _cairn_save(value, path, durable=False)
+
+
 CONTESTANTS = [
     Contestant("raw bytes", (), flat, _save_raw, _load_raw),
-    Contestant(
-        "cairnfile", ("cairnfile",), _same, lambda v, p: _lazily("cairnfile", "save")(v, p, durable=False), _lazily("cairnfile", "load"), _open_cairn
-    ),
-    Contestant("cairnfile durable", ("cairnfile",), _same, _lazily("cairnfile", "save"), _lazily("cairnfile", "load")),
-    Contestant("cairnfile mmap", ("cairnfile",), _same, lambda v, p: _lazily("cairnfile", "save")(v, p, durable=False), lambda p: _lazily("cairnfile", "load")(p, mmap=True)),
+    Contestant("cairnfile", ("cairnfile",), _same, _cached, _cairn_load, _open_cairn),
+    Contestant("cairnfile durable", ("cairnfile",), _same, _cairn_save, _cairn_load),
+    Contestant("cairnfile mmap", ("cairnfile",), _same, _cached, lambda path: _cairn_load(path, mmap=True)),
     Contestant(
         "cairnfile.torch",
         ("cairnfile", "torch"),
         _torch_nest,
-        lambda v, p: _lazily("cairnfile.torch", "save")(v, p, durable=False),
+        lambda value, path: _torch_cairn_save(value, path, durable=False),
         _lazily("cairnfile.torch", "load"),
     ),
-    Contestant(
-        "safetensors.numpy", ("safetensors",), flat, _lazily("safetensors.numpy", "save_file"), _lazily("safetensors.numpy", "load_file"), _open_safetensors
-    ),
+    Contestant("safetensors.numpy", ("safetensors",), flat, _safetensors_save, _safetensors_load, _open_safetensors),
     Contestant(
         "safetensors.torch + clone",
         ("safetensors", "torch"),
         _torch_flat,
         _lazily("safetensors.torch", "save_file"),
-        lambda path: _clones(_lazily("safetensors.torch", "load_file")(path)),
+        lambda path: _clones(_torch_safetensors_load(path)),
     ),
-    Contestant("torch.save", ("torch",), _torch_nest, _lazily("torch", "save"), lambda p: _lazily("torch", "load")(p, weights_only=True)),
+    Contestant(
+        "torch.save", ("torch",), _torch_nest, _lazily("torch", "save"), lambda path: _lazily("torch", "load")(path, weights_only=True)
+    ),
     Contestant("np.save, a file each", (), flat, _save_npy, _load_npy),
-    Contestant("np.savez", (), flat, lambda v, p: np.savez(p, **v), lambda p: _load_npz(p + ".npz")),
+    Contestant("np.savez", (), flat, lambda value, path: np.savez(path, **value), lambda path: _load_npz(path + ".npz")),
     Contestant("pickle 5", (), _same, _save_pickle, _load_pickle),
 ]

@@ -62,8 +62,9 @@ def run(workload: str, repetitions: int, wanted: list[str], folder: str) -> dict
         for c in here:
             path = os.path.join(folder, f"{workload}-{c.name.replace(' ', '-')}")
             remove(path)
-            for operation, work in (("save", lambda: c.save(prepared[c.name], path)), ("load", lambda: c.load(path)), ("open", c.open and (lambda: c.open(path)))):
-                if work:
+            works = {"save": lambda: c.save(prepared[c.name], path), "load": lambda: c.load(path), "open": lambda: c.open(path)}
+            for operation, work in works.items():
+                if operation != "open" or c.open:
                     prime(payload)
                     took = timed(work)
                     # The first turn warms up.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cairnfile::{Dict, Named, Node, Pattern, PatternProgress, Place, Value, ValueRef};
+use cairnfile::{Dict, Named, Node, Picked, Place, Value, ValueRef};
 
 use crate::common::{Failure, Outcome, Ui, check_output, count, human, in_file, map, options_like, save};
 use crate::values::{below, take};
@@ -39,107 +39,48 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
-    let patterns = args.patterns.iter().map(|text| Pattern::new(text)).collect::<Result<Vec<_>, _>>()?;
     check_output(&args.output, args.force)?;
     let cairn = map(&args.input)?;
-    let mut extractor = Extractor { matched: vec![false; patterns.len()], patterns: &patterns, notes: Vec::new() };
-    let start = patterns.iter().map(Pattern::start).collect::<Vec<_>>();
-    let kept = extractor.keep(cairn.root(), &start, &mut String::new()).map_err(|failure| match failure {
+    let picked = cairn.pick(&args.patterns).map_err(in_file(&args.input))?;
+    let mut extractor = Extractor { notes: Vec::new() };
+    let value = extractor.value(&picked, &mut String::new()).map_err(|failure| match failure {
         Failure::Refused(error) => in_file(&args.input)(error),
         other => other,
     })?;
-    let missed = args.patterns.iter().zip(&extractor.matched).find(|(_, matched)| !**matched);
-    if let Some((pattern, _)) = missed {
-        return Err(Failure::Usage(format!("nothing in {} matches {pattern:?}", args.input.display())));
-    }
     extractor.notes.iter().for_each(|note| ui.note(note));
-    let value = kept.map_or(Value::Null, |kept| kept.value);
     let len = save(&args.output, &value, &options_like(&cairn)?.unshare(args.unshare), ui)?;
     ui.confirm(&format!("wrote {}, {}", args.output.display(), human(len)))
 }
 
-struct Extractor<'p> {
-    patterns: &'p [Pattern],
-    /// Which patterns matched anything.
-    matched: Vec<bool>,
+/// Builds what was picked, and notes what that changes.
+struct Extractor {
     notes: Vec<String>,
 }
 
-/// What was kept of a value.
-struct Kept<'c> {
-    value: Value<'c>,
-    /// Whether nothing was left out.
-    whole: bool,
-}
-
-impl Extractor<'_> {
-    fn keep<'c>(&mut self, value: ValueRef<'c>, progress: &[PatternProgress], address: &mut String) -> Result<Option<Kept<'c>>, Failure> {
-        let mut accepted = false;
-        for ((pattern, progress), matched) in self.patterns.iter().zip(progress).zip(&mut self.matched) {
-            let accepts = pattern.accepts(progress);
-            accepted |= accepts;
-            *matched |= accepts;
-        }
-        if accepted {
-            self.note_below(value, progress, address);
-            return Ok(Some(Kept { value: take(value, address)?, whole: true }));
-        }
-        if !progress.iter().any(PatternProgress::may_match_below) {
-            return Ok(None);
-        }
-        self.keep_items(value, progress, address)
-    }
-
-    /// Notes the patterns that match below what another one keeps whole.
-    fn note_below(&mut self, value: ValueRef<'_>, progress: &[PatternProgress], address: &mut String) {
-        if self.matched.iter().all(|matched| *matched) {
-            return;
-        }
-        for (place, item) in value.items() {
-            let next = below(&place, address, |address| self.step(progress, address));
-            for ((pattern, progress), matched) in self.patterns.iter().zip(&next).zip(&mut self.matched) {
-                *matched |= pattern.accepts(progress);
-            }
-            below(&place, address, |address| self.note_below(item, &next, address));
+impl Extractor {
+    fn value<'c>(&mut self, picked: &Picked<'c>, address: &mut String) -> Result<Value<'c>, Failure> {
+        match picked {
+            Picked::Whole(value) => take(*value, address),
+            Picked::Part(value, items) => self.part(*value, items, address),
         }
     }
 
-    /// The progress at `address`, one token below where it was `progress`.
-    fn step(&self, progress: &[PatternProgress], address: &str) -> Vec<PatternProgress> {
-        let token = address.rsplit('/').next().unwrap_or_default();
-        self.patterns.iter().zip(progress).map(|(pattern, progress)| pattern.step(progress, token)).collect()
-    }
-
-    fn keep_items<'c>(
-        &mut self,
-        value: ValueRef<'c>,
-        progress: &[PatternProgress],
-        address: &mut String,
-    ) -> Result<Option<Kept<'c>>, Failure> {
+    fn part<'c>(&mut self, value: ValueRef<'c>, items: &[(Place, Picked<'c>)], address: &mut String) -> Result<Value<'c>, Failure> {
         let node = value.node()?;
         if let Node::Named(name, inner) = node {
-            let kept = self.keep_items(inner, progress, address)?;
-            return kept.map(|kept| self.name(name, kept, address)).transpose();
+            let kept = self.part(inner, items, address)?;
+            return self.name(name, kept, address);
         }
-        let (mut whole, mut items) = (true, Vec::new());
-        for (place, item) in value.items() {
-            let kept = below(&place, address, |address| {
-                let next = self.step(progress, address);
-                self.keep(item, &next, address)
-            })?;
-            whole &= kept.as_ref().is_some_and(|kept| kept.whole);
-            items.extend(kept.map(|kept| (place, kept.value)));
+        let mut kept = Vec::with_capacity(items.len());
+        for (place, item) in items {
+            kept.push((place.clone(), below(place, address, |address| self.value(item, address))?));
         }
-        if items.is_empty() {
-            return Ok(None);
-        }
-        let value = match node {
-            Node::Dict(_) => Value::Dict(items.into_iter().filter_map(entry).collect::<Dict<'_>>()),
-            Node::Tuple(n) => Value::Tuple(self.list(items, n, address)),
-            Node::List(n) => Value::List(self.list(items, n, address)),
-            _ => return Ok(None),
-        };
-        Ok(Some(Kept { value, whole }))
+        Ok(match node {
+            Node::Dict(_) => Value::Dict(kept.into_iter().filter_map(entry).collect::<Dict<'_>>()),
+            Node::Tuple(len) => Value::Tuple(self.list(kept, len, address)),
+            Node::List(len) => Value::List(self.list(kept, len, address)),
+            _ => Value::Null,
+        })
     }
 
     /// The kept items of a list of `len`.
@@ -154,12 +95,12 @@ impl Extractor<'_> {
     }
 
     /// Names what was kept again, unless it is part of a list: a payload of fixed form would lose its meaning.
-    fn name<'c>(&mut self, name: &str, kept: Kept<'c>, address: &str) -> Result<Kept<'c>, Failure> {
-        if !kept.whole && !matches!(kept.value, Value::Dict(_)) {
+    fn name<'c>(&mut self, name: &str, kept: Value<'c>, address: &str) -> Result<Value<'c>, Failure> {
+        if !matches!(kept, Value::Dict(_)) {
             self.notes.push(format!("{address:?} is no longer named {name}"));
             return Ok(kept);
         }
-        Ok(Kept { value: Value::Named(Named::new(name, kept.value)?), whole: kept.whole })
+        Ok(Value::Named(Named::new(name, kept)?))
     }
 }
 

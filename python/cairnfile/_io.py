@@ -162,9 +162,9 @@ def load(
         ``*`` and ``?`` stay within a key, ``**`` is any number of keys, ``\\`` takes the next character as it is.
     mmap : bool
         False copies into memory of its own, on all cores: safe whatever happens to the file, and the faster way to arrays
-        that are written to. True verifies and then maps, which is faster for arrays that are only read: arrays are writable, pages come in when they are touched, and nothing that is
-        written reaches the file. Nobody may truncate or change the file meanwhile (replacing it is fine): one that
-        shrinks ends the process.
+        that are written to. True verifies and then maps, which is faster for arrays that are only read: they are writable,
+        pages come in when they are touched, and nothing that is written reaches the file. Nobody may truncate or change the
+        file meanwhile (replacing it is fine): one that shrinks ends the process.
     max_memory : int, optional
         Refuses to load more bytes of tensors than this.
     progress : bool or callable, optional
@@ -200,6 +200,8 @@ def open(path: PathLike, *, mmap: bool = False, max_memory: int | None = None) -
     mmap : bool
         False reads what is asked for, verified each time: safe whatever happens to the file. True maps: arrays are
         views of the file, read-only, verified when first taken. Nobody may truncate or change the file meanwhile.
+    max_memory : int, optional
+        Refuses to read more bytes of tensors than this, all reads of the file together.
 
     Returns
     -------

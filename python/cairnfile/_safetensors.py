@@ -17,6 +17,7 @@ from . import _elements, _io
 from ._cairnfile import Group, LazyTensor, MalformedError, NotFoundError, UsageError, sniff
 from ._elements import Elements
 from ._lazy import NUMPY, File, Hooks
+from ._types import STATE_METADATA
 
 _FRAMEWORKS = {
     "np": "numpy", "numpy": "numpy",
@@ -168,11 +169,12 @@ def flat(root: Any) -> list[str]:
     for name, value in root.items():
         if isinstance(name, str) and isinstance(value, LazyTensor):
             names.append(name)
-        elif name != b"_metadata":
+        elif name != STATE_METADATA:
             # What torch keeps beside a state dict is no item of it.
             kind = value.kind if isinstance(value, Group) else type(value).__name__
             raise UsageError(
-                f"the file is no flat dict of tensors, {name!r} is a {kind}: open it with cairnfile.open, load it with cairnfile.load"
+                f"the file is no flat dict of tensors, {name!r} is a {kind}: open it with cairnfile.open, or load it with "
+                "cairnfile.load"
             )
     return names
 
@@ -328,7 +330,7 @@ def elements(data: Any) -> dict[str, Elements]:
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise WrongTypeError(f"a file is bytes, not a {type(data).__name__}")
     root = _io.loads(bytes(data), _hooks=_elements.HOOKS)
-    state = {name: value for name, value in root.items() if name != b"_metadata"} if type(root) is dict else root
+    state = {name: value for name, value in root.items() if name != STATE_METADATA} if type(root) is dict else root
     if type(state) is not dict or not all(isinstance(name, str) and isinstance(value, Elements) for name, value in state.items()):
         raise UsageError("the bytes are no flat dict of tensors: load them with cairnfile.loads")
     return state

@@ -94,7 +94,7 @@ def load_model(model: torch.nn.Module, path: PathLike, *, strict: bool = True) -
         if not isinstance(root, Group) or root.kind != "dict":
             raise UsageError(f"{os.fsdecode(path)!r} has no dict of tensors at its root, as save_model writes it")
         missing = [name for name in own if name not in root]
-        unexpected = [name for name in root.keys() if name not in own and name != _types._STATE_METADATA]
+        unexpected = [name for name in root.keys() if name not in own and name != _types.STATE_METADATA]
         wrong = {name: why for name in own if name in root and (why := _mismatch(own[name], root[name], name))}
         wrong.update(_untied(own, root))
         differences = Differences()

@@ -17,7 +17,7 @@ from ._cairnfile import Named, Raw
 
 _FACTORIES = ("bool", "bytes", "complex", "dict", "float", "int", "list", "set", "str", "tuple")
 # What an OrderedDict of torch carries besides its items; no state dict has a bytes key.
-_STATE_DICT, _STATE_METADATA = "torch.state_dict", b"_metadata"
+_STATE_DICT, STATE_METADATA = "torch.state_dict", b"_metadata"
 
 
 class _Registered(NamedTuple):
@@ -29,6 +29,8 @@ class _Registered(NamedTuple):
 _by_type: dict[type, _Registered] = {}
 _by_name: dict[str, _Registered] = {}
 _members: dict[str, Any] = {}
+# How files name enums and named tuples that were registered.
+_names: dict[type, str] = {}
 
 
 def type_name(cls: type) -> str:
@@ -82,9 +84,6 @@ def register(
     return cls
 
 
-_names: dict[type, str] = {}
-
-
 def _fields(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
@@ -130,7 +129,7 @@ def _ordered_dict(value: OrderedDict[Any, Any]) -> Named:
         raise TypeError(f"an OrderedDict with attributes of its own ({', '.join(map(repr, extra))}) cannot be kept")
     if metadata is None:
         return Named("ordered_dict", dict(value))
-    return Named(_STATE_DICT, {**value, _STATE_METADATA: metadata})
+    return Named(_STATE_DICT, {**value, STATE_METADATA: metadata})
 
 
 def _factory(factory: Any) -> str | None:
@@ -160,9 +159,9 @@ def _restore_scalar(value: Any) -> Any:
 
 
 def _restore_state_dict(value: Any) -> Any:
-    made = OrderedDict((key, item) for key, item in value.items() if key != _STATE_METADATA)
-    if _STATE_METADATA in value:
-        made._metadata = value[_STATE_METADATA]  # type: ignore[attr-defined]
+    made = OrderedDict((key, item) for key, item in value.items() if key != STATE_METADATA)
+    if STATE_METADATA in value:
+        made._metadata = value[STATE_METADATA]  # type: ignore[attr-defined]
     return made
 
 

@@ -194,7 +194,8 @@ def save_model(block: mx.gluon.Block, path: Any, *, metadata: dict[str, Any] | N
 
     The file holds a dict from the names that `save_parameters` uses (``"0.weight"``, ``"features.1.bias"``) to tensors.
     They follow the structure, so a block that is built by the same code has the same; parameters that are shared are
-    saved once. For the state of a `Trainer`, use its `save_states`.
+    saved once. The states of an optimizer are arrays and numbers, which `save` takes as they are; `Trainer.save_states`
+    would pickle them.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use cairnfile::{Cairn, DType, Loaded, Node, Place, Storage, Tensor, TensorRef, ValueRef};
+use cairnfile::{Cairn, DType, Loaded, Node, Picked, Place, Storage, Tensor, TensorRef, ValueRef};
 use numpy::PyArrayDescr;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -12,7 +12,6 @@ use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, 
 use crate::error::raise;
 use crate::keys;
 use crate::memory::{self, Memory};
-use crate::pick::{Picked, unnamed};
 use crate::raw::Raw;
 
 /// What the Python side hands in.
@@ -214,6 +213,15 @@ impl<'c, 'h, 'py> Decoder<'c, 'h, 'py> {
         }
         Ok(object)
     }
+}
+
+/// The container under any names, and the names from the outside in.
+fn unnamed<'c>(mut value: ValueRef<'c>, names: &mut Vec<&'c str>) -> cairnfile::Result<ValueRef<'c>> {
+    while let Node::Named(name, inner) = value.node()? {
+        names.push(name);
+        value = inner;
+    }
+    Ok(value)
 }
 
 /// A value without items or tensors.

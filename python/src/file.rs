@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cairnfile::{Cairn, Limits, Node, OpenOptions, Place, ValueRef};
+use cairnfile::{Cairn, Limits, Node, OpenOptions, Picked, Place, ValueRef};
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::decode::{Decoder, Hooks, Maker, scalar};
 use crate::error::raise;
-use crate::pick::Picked;
 use crate::{keys, memory, watch};
 
 fn options(max_memory: Option<u64>) -> OpenOptions {
@@ -67,12 +66,11 @@ fn read<'py>(py: Python<'py>, cairn: &Cairn<'_>, how: &Loading<'_, 'py>) -> PyRe
     let picked = match &how.only {
         None => Ok(Picked::Whole(cairn.root())),
         Some(Only::Address(address)) if !address.contains(['*', '?', '\\']) => cairn.get(address).map(Picked::Whole),
-        Some(Only::Address(pattern)) => Picked::matching(cairn, std::slice::from_ref(pattern)),
-        Some(Only::Patterns(patterns)) => Picked::matching(cairn, patterns),
+        Some(Only::Address(pattern)) => cairn.pick(&[pattern]),
+        Some(Only::Patterns(patterns)) => cairn.pick(patterns),
     };
     let picked = picked.map_err(|e| raise(py, &e))?;
-    let mut values = Vec::new();
-    picked.whole(&mut values);
+    let values = picked.values();
     let total =
         if how.progress.is_some() || cairn.file_len() > watch::LONG { cairn.bytes_under(&values).map_err(|e| raise(py, &e))? } else { 0 };
     let mmap = how.mmap;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! saving    objects → encode (adapt) → values → save
-//! loading   file → pick → decode (make, restore) → objects
+//! loading   file → decode (make, restore) → objects
 //! ```
 //!
 //! What an object of a framework or a type's name means is Python's to say, in three functions that are handed in:
@@ -18,7 +18,6 @@ mod file;
 mod keys;
 mod memory;
 mod named;
-mod pick;
 mod raw;
 mod save;
 mod watch;
