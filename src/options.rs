@@ -47,8 +47,8 @@ impl WriteOptions {
         self
     }
 
-    /// How many threads compute the checksums of a file that was filled in place ([`crate::InPlace::commit`]); the bytes do
-    /// not depend on it. Saving and streaming check on the calling thread what it is about to write.
+    /// How many threads compute checksums; the bytes do not depend on it. A save has one beside the thread that writes, a
+    /// commit of a file that was filled in place ([`crate::InPlace::commit`]) uses them all.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);

@@ -22,6 +22,38 @@ pub(crate) fn try_for_each<T: Send>(threads: Option<usize>, items: Vec<T>, work:
     }
 }
 
+/// Runs `main`, which is handed a place to put work that another core does meanwhile, in the order it was put; all of it
+/// is done when this returns. Without `beside`, or with one thread, each piece is done where it is put.
+#[cfg(feature = "rayon")]
+pub(crate) fn lane<T: Send, R>(
+    threads: Option<usize>,
+    beside: bool,
+    work: impl Fn(T) + Sync,
+    main: impl FnOnce(&mut dyn FnMut(T)) -> R,
+) -> R {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    if !beside || threads.unwrap_or_else(cores) < 2 {
+        return main(&mut |item| work(item));
+    }
+    std::thread::scope(|scope| {
+        let (put, taken) = std::sync::mpsc::channel();
+        let work = &work;
+        // Not one of the pool's: the caller may be, and waits.
+        let other = std::thread::Builder::new().spawn_scoped(scope, move || taken.into_iter().for_each(work));
+        let here = other.is_err();
+        // What cannot be sent is done here: the other one could not be started.
+        main(&mut |item| match if here { Err(std::sync::mpsc::SendError(item)) } else { put.send(item) } {
+            Ok(()) => {}
+            Err(std::sync::mpsc::SendError(item)) => work(item),
+        })
+    })
+}
+
+#[cfg(not(feature = "rayon"))]
+pub(crate) fn lane<T, R>(_: Option<usize>, _: bool, work: impl Fn(T), main: impl FnOnce(&mut dyn FnMut(T)) -> R) -> R {
+    main(&mut |item| work(item))
+}
+
 #[cfg(not(feature = "rayon"))]
 pub(crate) fn try_for_each<T>(_: Option<usize>, items: Vec<T>, work: impl Fn(T) -> Result<()>) -> Result<()> {
     items.into_iter().try_for_each(work)

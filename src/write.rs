@@ -5,11 +5,13 @@ use std::path::Path;
 
 use crate::buffer::place;
 use crate::bytes::{from_usize, to_usize};
+use crate::checksum::crc32;
 use crate::durable::Replacement;
 use crate::error::{Code, Error, Result};
+use crate::layout::block_count;
 use crate::limits::HEADER_LEN;
 use crate::options::WriteOptions;
-use crate::parallel::Progress;
+use crate::parallel::{Progress, lane};
 use crate::plan::{Content, Plan, PlannedBuffer};
 use crate::tree::Value;
 
@@ -17,6 +19,11 @@ use crate::tree::Value;
 const CALL: usize = 4 << 20;
 /// A slice of at least this many bytes is written from where it lies; shorter ones are collected.
 const DIRECT: usize = 1 << 20;
+
+/// [`DIRECT`] as a length in the file.
+const DIRECT_LEN: u64 = 1 << 20;
+/// From this many bytes on another core computes the checksums: starting it takes as long as checking a MiB.
+const BESIDE: u64 = 4 << 20;
 
 /// Where a plan is written to, in ascending order but for the header.
 pub(crate) trait Sink {
@@ -145,25 +152,64 @@ impl Collector<'_> {
     }
 }
 
-impl Plan<'_> {
-    /// Writes all buffers, in order, and returns the checksums of their blocks.
-    fn write_buffers(&self, sink: &mut dyn Sink, progress: Progress<'_>) -> Result<Vec<u32>> {
-        let mut crcs = BlockCrcs::new(self.options.block_log2);
-        let mut collector = Collector { sink, pending: Vec::new(), at: 0, progress };
-        for buffer in &self.buffers {
-            let mut offset = buffer.start;
-            buffer.each_slice(|bytes| {
-                for call in bytes.chunks(CALL) {
-                    crcs.feed(call);
-                    collector.put(offset, call)?;
-                    offset += from_usize(call.len());
-                }
-                Ok(())
-            })?;
-            crcs.end_buffer();
+/// Bytes that are to be checked, and the places for the checksums of their blocks.
+enum Unchecked<'p, 'v> {
+    /// Whole buffers, each one piece of memory.
+    Buffers(&'p [PlannedBuffer<'v>], &'p mut [u32]),
+    /// Part of a buffer that begins with a block.
+    Bytes(&'p [u8], &'p mut [u32]),
+}
+
+impl Unchecked<'_, '_> {
+    fn check(self, log2: u8) {
+        match self {
+            Self::Bytes(bytes, crcs) => bytes.chunks(1 << log2).zip(crcs).for_each(|(block, crc)| *crc = crc32(block)),
+            Self::Buffers(buffers, crcs) => {
+                let blocks = buffers.iter().filter_map(PlannedBuffer::piece).flat_map(|bytes| bytes.chunks(1 << log2));
+                blocks.zip(crcs).for_each(|(block, crc)| *crc = crc32(block));
+            }
         }
-        collector.flush()?;
-        Ok(crcs.into_inner())
+    }
+}
+
+/// Parts in front of a slice of checksums.
+fn take_front<'p>(crcs: &mut &'p mut [u32], count: u64) -> Result<&'p mut [u32]> {
+    let (front, rest) = std::mem::take(crcs).split_at_mut(to_usize(count)?);
+    *crcs = rest;
+    Ok(front)
+}
+
+impl<'v> Plan<'v> {
+    /// Writes all buffers, in order, and returns the checksums of their blocks, which another core computes meanwhile.
+    fn write_buffers(&self, sink: &mut dyn Sink, progress: Progress<'_>) -> Result<Vec<u32>> {
+        let log2 = self.options.block_log2;
+        let blocks: u64 = self.buffers.iter().map(|b| block_count(b.len, log2)).sum();
+        let mut crcs = vec![0; to_usize(blocks)?];
+        let mut collector = Collector { sink, pending: Vec::new(), at: 0, progress };
+        let beside = self.data_len() >= BESIDE;
+        lane(
+            self.options.threads,
+            beside,
+            |part: Unchecked<'_, 'v>| part.check(log2),
+            |put| {
+                let (mut rest, mut crcs) = (&self.buffers[..], &mut crcs[..]);
+                while let Some(first) = rest.first() {
+                    let (run, after) = rest.split_at(small_run(rest).max(1));
+                    let crcs = take_front(&mut crcs, run.iter().map(|b| block_count(b.len, log2)).sum())?;
+                    match first.piece() {
+                        Some(bytes) if first.len >= DIRECT_LEN => write_large(first.start, bytes, (log2, crcs), put, &mut collector)?,
+                        Some(_) => {
+                            put(Unchecked::Buffers(run, crcs));
+                            run.iter().try_for_each(|b| collector.put(b.start, b.piece().unwrap_or(&[])))?;
+                        }
+                        None => write_pieces(first, (log2, crcs), &mut collector)?,
+                    }
+                    rest = after;
+                }
+                collector.flush()
+            },
+        )?;
+        Ok(crcs)
     }
 
     /// Writes the whole file to `sink`; the header last, where the order is free.
@@ -250,7 +296,61 @@ impl Plan<'_> {
     }
 }
 
-impl PlannedBuffer<'_> {
+/// How many buffers at the front are small and of one piece, up to the bytes of one call.
+fn small_run(buffers: &[PlannedBuffer<'_>]) -> usize {
+    let mut total = 0;
+    let fits = |b: &&PlannedBuffer<'_>| {
+        total += b.len;
+        b.len < DIRECT_LEN && total <= from_usize(CALL) && b.piece().is_some()
+    };
+    buffers.iter().take_while(fits).count()
+}
+
+/// A buffer that is one slice of memory, from where it lies.
+fn write_large<'p, 'v>(
+    start: u64,
+    bytes: &'p [u8],
+    (log2, mut crcs): (u8, &'p mut [u32]),
+    put: &mut dyn FnMut(Unchecked<'p, 'v>),
+    collector: &mut Collector<'_>,
+) -> Result<()> {
+    let mut offset = start;
+    for call in bytes.chunks(CALL) {
+        // A call is whole blocks, but for the last one of the buffer.
+        let blocks = block_count(from_usize(call.len()), log2);
+        put(Unchecked::Bytes(call, take_front(&mut crcs, blocks)?));
+        collector.put(offset, call)?;
+        offset += from_usize(call.len());
+    }
+    Ok(())
+}
+
+/// A buffer that is gathered from several places, checked on the way.
+fn write_pieces(buffer: &PlannedBuffer<'_>, (log2, out): (u8, &mut [u32]), collector: &mut Collector<'_>) -> Result<()> {
+    let mut crcs = BlockCrcs::new(log2);
+    let mut offset = buffer.start;
+    buffer.each_slice(|bytes| {
+        for call in bytes.chunks(CALL) {
+            crcs.feed(call);
+            collector.put(offset, call)?;
+            offset += from_usize(call.len());
+        }
+        Ok(())
+    })?;
+    crcs.end_buffer();
+    out.copy_from_slice(&crcs.into_inner());
+    Ok(())
+}
+
+impl<'v> PlannedBuffer<'v> {
+    /// The bytes, where they are one slice of memory.
+    fn piece(&self) -> Option<&'v [u8]> {
+        match self.content {
+            Content::Piece(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// Hands out the bytes of the buffer in order.
     pub(crate) fn each_slice(&self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         match &self.content {
