@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
+use crate::bytes::from_usize;
 use crate::error::{Error, Result};
 use crate::parallel::Progress;
 use crate::write::Sink;
@@ -15,12 +16,17 @@ use crate::write::Sink;
 /// How the names of temporaries end; before it come a dot, the target's name, a dot and random letters.
 const SUFFIX: &str = ".cairn-tmp";
 
+/// Bytes after which the disk is told to begin: a durable save then waits for the rest of them, not for all.
+const BEGIN: u64 = 16 << 20;
+
 /// A new file that takes the place of another when it is complete. Dropped before that, it leaves nothing behind.
 pub(crate) struct Replacement {
     temporary: NamedTempFile,
     target: PathBuf,
     /// Every block of the file is on the disk already: mapped writes cannot run out of space.
     pub(crate) allocated: bool,
+    /// Up to where the disk was told to begin; `None` where nobody will wait for it.
+    begun: Option<u64>,
 }
 
 impl Replacement {
@@ -37,7 +43,12 @@ impl Replacement {
         }
         let allocated =
             allocate(temporary.as_file(), len).map_err(|e| Error::io(format!("cannot allocate {len} bytes for {}", path.display()), e))?;
-        Ok(Self { temporary, target, allocated })
+        Ok(Self { temporary, target, allocated, begun: None })
+    }
+
+    /// Has the disk begin with what is written while more is: for a file that will be committed durably.
+    pub(crate) fn begin_early(&mut self) {
+        self.begun = Some(0);
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -64,7 +75,13 @@ impl Replacement {
 
 impl Sink for Replacement {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        write_all_at(self.file(), bytes, offset).map_err(|e| Error::io(format!("cannot write {}", self.target.display()), e))
+        write_all_at(self.file(), bytes, offset).map_err(|e| Error::io(format!("cannot write {}", self.target.display()), e))?;
+        let end = offset + from_usize(bytes.len());
+        if let Some(begun) = self.begun.filter(|begun| end.saturating_sub(*begun) >= BEGIN) {
+            start_writeback(self.file(), begun, end - begun);
+            self.begun = Some(end);
+        }
+        Ok(())
     }
 }
 
@@ -165,6 +182,16 @@ fn allocate(file: &File, len: u64) -> std::io::Result<bool> {
 #[cfg(not(unix))]
 fn allocate(file: &File, len: u64) -> std::io::Result<bool> {
     file.set_len(len).map(|()| false)
+}
+
+/// Has the system start writing these bytes to the disk. Only advice: whether they arrived is for fsync to say.
+///
+/// What is asked for is that the pages be dropped; Linux begins to write the dirty ones and drops none of those.
+fn start_writeback(file: &File, offset: u64, len: u64) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, len);
 }
 
 #[cfg(unix)]

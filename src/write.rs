@@ -279,6 +279,9 @@ impl<'v> Plan<'v> {
     pub fn save(self, path: impl AsRef<Path>, progress: Progress<'_>) -> Result<()> {
         let durable = self.options.durable;
         let mut replacement = Replacement::create(path.as_ref(), self.file_len())?;
+        if durable {
+            replacement.begin_early();
+        }
         self.write_to(&mut replacement, progress)?;
         replacement.commit(durable, progress)
     }
