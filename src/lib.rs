@@ -45,6 +45,7 @@ mod blocks;
 mod buffer;
 mod bytes;
 mod checksum;
+mod collect;
 mod content;
 mod dtype;
 mod durable;

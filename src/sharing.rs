@@ -113,8 +113,17 @@ pub(crate) struct Leaf {
 
 impl Leaf {
     /// Without bytes: takes no part in any group, wherever it points.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Whether other leaves may have bytes of this one.
+    fn has_place(&self) -> bool {
+        !self.is_empty() && self.form != Form::Alone
+    }
+
+    fn range(&self) -> Range {
+        (self.space, self.start, self.end)
     }
 }
 
@@ -132,23 +141,81 @@ pub(crate) enum Form {
 }
 
 /// The outcome: which buffer each leaf goes to and where in it.
-pub(crate) struct Groups {
+pub(crate) struct Groups(Option<Grouped>);
+
+/// Groups of leaves that are not all alone.
+struct Grouped {
     /// For each leaf, its group and its offset in bytes; a loose leaf has a group of its own and is written row-major.
-    pub(crate) place: Vec<(usize, u64)>,
-    pub(crate) loose: Vec<bool>,
+    place: Vec<(usize, u64)>,
+    loose: Vec<bool>,
     /// What each group covers.
-    pub(crate) ranges: Vec<Range>,
+    ranges: Vec<Range>,
 }
 
 /// The bytes that one chain of overlapping dense leaves covers: space, first byte and end.
 pub(crate) type Range = (u64, u64, u64);
 
-/// Groups `leaves` into buffers. `Err` holds two leaves that would lose their sharing.
-pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Groups, (usize, usize)> {
+impl Groups {
+    /// Whether every leaf is the whole of its group, which has its number.
+    pub(crate) fn each_alone(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The group of a leaf and its offset in it, in bytes.
+    pub(crate) fn place(&self, leaf: usize) -> (usize, u64) {
+        self.0.as_ref().map_or((leaf, 0), |groups| groups.place[leaf])
+    }
+
+    /// Whether a leaf is written row-major, in a group of its own.
+    pub(crate) fn is_loose(&self, leaf: usize) -> bool {
+        self.0.as_ref().is_some_and(|groups| groups.loose[leaf])
+    }
+
+    /// What a group of `leaves` covers.
+    pub(crate) fn range(&self, leaves: &[Leaf], group: usize) -> Range {
+        self.0.as_ref().map_or_else(|| leaves[group].range(), |groups| groups.ranges[group])
+    }
+
+    /// What each group covers.
+    pub(crate) fn ranges(&self, leaves: &[Leaf]) -> impl ExactSizeIterator<Item = Range> + Clone {
+        let count = self.0.as_ref().map_or(leaves.len(), |groups| groups.ranges.len());
+        (0..count).map(move |group| self.range(leaves, group))
+    }
+}
+
+/// Whether no byte belongs to two of `leaves`; and those, ascending, that another one may equal: it begins at the same byte,
+/// or neither has any.
+pub(crate) fn look(leaves: &[Leaf]) -> (bool, Vec<u32>) {
+    let mut suspects: Vec<u32> = Vec::new();
+    let mut number = 0..u32::MAX;
+    suspects.extend(number.by_ref().zip(leaves).filter(|(_, leaf)| leaf.is_empty()).map(|(i, _)| i));
+    if suspects.len() == 1 {
+        suspects.clear();
+    }
+    // Memory is often handed out in the order in which it is saved.
+    let mut rising = leaves.iter().filter(|leaf| leaf.has_place());
+    let mut last = (0, 0);
+    if rising.all(|leaf| std::mem::replace(&mut last, (leaf.space, leaf.end)) <= (leaf.space, leaf.start)) {
+        return (true, suspects);
+    }
+    let order = by_address(leaves, |_| true);
+    for same in order.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).filter(|same| same.len() > 1) {
+        suspects.extend(same.iter().map(|(.., i)| i));
+    }
+    suspects.sort_unstable();
+    let meet = |a: &(u64, u64, u32), b: &(u64, u64, u32)| a.0 == b.0 && b.1 < leaves[table_index(a.2)].end;
+    (!order.windows(2).any(|pair| meet(&pair[0], &pair[1])), suspects)
+}
+
+/// Groups `leaves`, which may be known to be `apart`, into buffers. `Err` holds two leaves that would lose their sharing.
+pub(crate) fn group(leaves: &[Leaf], apart: bool, unshare: bool) -> std::result::Result<Groups, (usize, usize)> {
+    if apart && leaves.iter().all(|leaf| leaf.is_empty() || matches!(leaf.form, Form::Dense | Form::Alone)) {
+        return Ok(Groups(None));
+    }
     let order = by_address(leaves, |leaf| leaf.form == Form::Dense);
     let mut chains: Vec<Range> = memory::room(order.len());
     for (space, start, i) in order.iter().copied() {
-        let end = leaves[i].end;
+        let end = leaves[table_index(i)].end;
         match chains.last_mut() {
             Some(chain) if chain.0 == space && start < chain.2 => chain.2 = chain.2.max(end),
             _ => chains.push((space, start, end)),
@@ -162,12 +229,12 @@ pub(crate) fn group(leaves: &[Leaf], unshare: bool) -> std::result::Result<Group
             Some(pair) => return Err(pair),
         }
     }
-    Ok(outcome)
+    Ok(Groups(Some(outcome)))
 }
 
-/// The numbers of the leaves that are `wanted` and have bytes, each behind what it is sorted by: space and address.
-fn by_address(leaves: &[Leaf], wanted: impl Fn(&Leaf) -> bool) -> Vec<(u64, u64, usize)> {
-    let found = leaves.iter().enumerate().filter(|(_, leaf)| wanted(leaf) && !leaf.is_empty());
+/// The numbers of the leaves that are `wanted` and have a place, each behind what it is sorted by: space and address.
+fn by_address(leaves: &[Leaf], wanted: impl Fn(&Leaf) -> bool) -> Vec<(u64, u64, u32)> {
+    let found = (0u32..).zip(leaves).filter(|(_, leaf)| leaf.has_place() && wanted(leaf));
     let mut order = memory::room(leaves.len());
     order.extend(found.map(|(i, leaf)| (leaf.space, leaf.start, i)));
     order.sort_unstable();
@@ -190,7 +257,7 @@ fn join_strided(leaves: &[Leaf], chains: &[Range]) -> Vec<(usize, usize)> {
 
 /// Dissolves the chains that cannot be stored and gives every leaf its place. The dense leaves in `order` come chain by
 /// chain, and so do the `strided` ones.
-fn settle(leaves: &[Leaf], mut chains: Vec<Range>, mut order: &[(u64, u64, usize)], mut strided: &[(usize, usize)]) -> Groups {
+fn settle(leaves: &[Leaf], mut chains: Vec<Range>, mut order: &[(u64, u64, u32)], mut strided: &[(usize, usize)]) -> Grouped {
     const NOWHERE: usize = usize::MAX;
     let mut place = vec![(NOWHERE, 0); leaves.len()];
     let (mut number, mut kept) = (0, 0);
@@ -198,7 +265,7 @@ fn settle(leaves: &[Leaf], mut chains: Vec<Range>, mut order: &[(u64, u64, usize
         let (dense, other_dense) = order.split_at(order.iter().take_while(|(s, start, _)| s == space && start < end).count());
         let (joined, other_strided) = strided.split_at(strided.iter().take_while(|(c, _)| *c == number).count());
         (order, strided, number) = (other_dense, other_strided, number + 1);
-        let members = || dense.iter().map(|(_, _, i)| *i).chain(joined.iter().map(|(_, i)| *i));
+        let members = || dense.iter().map(|(_, _, i)| table_index(*i)).chain(joined.iter().map(|(_, i)| *i));
         let alone = dense.len() + joined.len() == 1;
         let storable = alone || members().all(|i| (leaves[i].start - chain).is_multiple_of(leaves[i].align) && !leaves[i].partial);
         if storable {
@@ -215,7 +282,7 @@ fn settle(leaves: &[Leaf], mut chains: Vec<Range>, mut order: &[(u64, u64, usize
             chains.push((leaf.space, leaf.start, leaf.end));
         }
     }
-    Groups { place, loose, ranges: chains }
+    Grouped { place, loose, ranges: chains }
 }
 
 /// A loose leaf and another one whose elements may be the same bytes.
@@ -224,7 +291,7 @@ fn meeting(leaves: &[Leaf], loose: &[bool]) -> Option<(usize, usize)> {
         return None;
     }
     let mut open: Vec<usize> = Vec::new();
-    for (_, _, i) in by_address(leaves, |leaf| leaf.form != Form::Alone) {
+    for i in by_address(leaves, |_| true).into_iter().map(|(.., i)| table_index(i)) {
         let leaf = &leaves[i];
         open.retain(|o| leaves[*o].space == leaf.space && leaves[*o].end > leaf.start);
         let meets = |o: &&usize| (loose[**o] || loose[i]) && !apart(&leaves[**o], leaf);
@@ -254,6 +321,10 @@ fn apart(a: &Leaf, b: &Leaf) -> bool {
 mod tests {
     use super::*;
 
+    fn groups(leaves: &[Leaf], unshare: bool) -> std::result::Result<Grouped, (usize, usize)> {
+        group(leaves, look(leaves).0, unshare).map(|groups| groups.0.unwrap())
+    }
+
     fn leaf(start: u64, end: u64, form: Form) -> Leaf {
         Leaf { space: 0, start, end, align: 4, partial: false, form, axes: Box::default() }
     }
@@ -261,38 +332,56 @@ mod tests {
     #[test]
     fn overlapping_is_one_group_and_touching_is_two() {
         let leaves = [leaf(0, 8, Form::Dense), leaf(4, 16, Form::Dense), leaf(16, 20, Form::Dense), leaf(4, 12, Form::Strided)];
-        let groups = group(&leaves, false).unwrap();
+        let groups = groups(&leaves, false).unwrap();
         assert_eq!(groups.place, [(0, 0), (0, 4), (1, 0), (0, 4)]);
         assert!(!groups.loose.contains(&true));
     }
 
     #[test]
+    fn what_never_meets_is_alone_in_any_order() {
+        let leaves = [leaf(8, 16, Form::Dense), leaf(0, 0, Form::Dense), leaf(0, 8, Form::Dense), leaf(0, 9, Form::Alone)];
+        assert_eq!(look(&leaves), (true, vec![]));
+        let groups = group(&leaves, true, false).unwrap();
+        assert!(groups.each_alone() && groups.place(2) == (2, 0) && groups.range(&leaves, 2) == (0, 0, 8));
+        let space = Leaf { space: 1, ..leaf(8, 10, Form::Dense) };
+        assert_eq!(look(&[leaf(0, 9, Form::Dense), space]), (true, vec![]));
+    }
+
+    #[test]
+    fn those_that_may_be_one_are_found() {
+        let leaves = [leaf(8, 16, Form::Dense), leaf(0, 0, Form::Dense), leaf(8, 12, Form::Strided), leaf(9, 9, Form::Dense)];
+        assert_eq!(look(&leaves), (false, vec![0, 1, 2, 3]));
+        assert_eq!(look(&[leaf(0, 8, Form::Dense), leaf(4, 12, Form::Dense)]), (false, vec![]));
+        assert_eq!(look(&[leaf(4, 12, Form::Dense), leaf(0, 8, Form::Dense)]), (false, vec![]));
+    }
+
+    #[test]
     fn a_strided_view_without_its_base_is_loose() {
-        let groups = group(&[leaf(0, 100, Form::Strided)], false).unwrap();
+        let groups = groups(&[leaf(0, 100, Form::Strided)], false).unwrap();
         assert_eq!((groups.place, groups.loose), (vec![(0, 0)], vec![true]));
     }
 
     #[test]
     fn a_bridge_over_two_groups_would_lose_its_sharing() {
         let leaves = [leaf(0, 8, Form::Dense), leaf(8, 16, Form::Dense), leaf(4, 12, Form::Strided)];
-        assert_eq!(group(&leaves, false).err(), Some((0, 2)));
-        assert_eq!(group(&leaves, true).unwrap().loose, [false, false, true]);
+        assert_eq!(groups(&leaves, false).err(), Some((0, 2)));
+        assert_eq!(groups(&leaves, true).unwrap().loose, [false, false, true]);
     }
 
     #[test]
     fn column_slices_are_apart() {
         let column = |start, end| Leaf { axes: Box::new([(2, 4), (3, 24)]), ..leaf(start, end, Form::Strided) };
         let qkv = [column(0, 56), column(8, 64), column(16, 72)];
-        assert_eq!(group(&qkv, false).unwrap().loose, [true; 3]);
+        assert_eq!(groups(&qkv, false).unwrap().loose, [true; 3]);
         let overlapping = [column(0, 56), column(4, 60)];
-        assert!(group(&overlapping, false).is_err());
+        assert!(groups(&overlapping, false).is_err());
     }
 
     #[test]
     fn misaligned_and_partial_members_dissolve_a_group() {
         let bytes = Leaf { align: 1, ..leaf(0, 20, Form::Dense) };
-        assert!(group(&[bytes.clone(), leaf(2, 6, Form::Dense)], false).is_err());
+        assert!(groups(&[bytes.clone(), leaf(2, 6, Form::Dense)], false).is_err());
         let partial = Leaf { partial: true, align: 1, ..leaf(0, 4, Form::Dense) };
-        assert!(group(&[bytes, partial], false).is_err());
+        assert!(groups(&[bytes, partial], false).is_err());
     }
 }

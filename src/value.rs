@@ -274,6 +274,13 @@ pub(crate) fn put_tensor(out: &mut Vec<u8>, number: u32) {
     put_u32(out, number);
 }
 
+/// Changes the number of the tensor value that begins at byte `at` of `out`.
+pub(crate) fn set_tensor(out: &mut [u8], at: u32, number: u32) {
+    if let Some(place) = out.get_mut(table_index(at)..).and_then(|value| value.get_mut(1..5)) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+}
+
 /// Begins a container; [`end_container`] fills in the byte length.
 pub(crate) fn begin_container(out: &mut Vec<u8>, tag: u8, count: usize) -> Result<usize> {
     out.push(tag);

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     // Reading.
     &["blocks", "read", "node", "tiles", "content", "load", "slice", "verify", "repair", "pick"],
     // Writing.
-    &["plan", "write", "durable", "inplace", "stream"],
+    &["collect", "plan", "write", "durable", "inplace", "stream"],
 ];
 
 /// Imports against that order, each with its reason. Nothing else may close a cycle.
