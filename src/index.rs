@@ -20,6 +20,7 @@ use crate::header::Header;
 use crate::keys::KeyTables;
 use crate::layout::Extent;
 use crate::limits::{Limits, MAX_INLINE_BYTES};
+use crate::parallel::join;
 use crate::sharing;
 use crate::walk;
 
@@ -42,7 +43,11 @@ pub(crate) struct Context<'a> {
     pub(crate) data_start: u64,
     pub(crate) limits: &'a Limits,
     pub(crate) understood: &'a [u32],
+    pub(crate) threads: Option<usize>,
 }
+
+/// From this many bytes on tables and values are checked side by side: starting a thread takes as long as checking these.
+const BESIDE: usize = 1 << 17;
 
 impl Index {
     /// Parses `bytes`, which lie at `header.index_offset`, and checks every level O rule on them.
@@ -52,13 +57,15 @@ impl Index {
         let (rest, dtype_offsets) = finish(dtype_table(start, rest))?;
         let log2 = context.header.block_log2;
         let (rest, buffers) = finish(BufferTable::parse(start, rest, context.data_start, log2, &tags))?;
-        let mut tables = Tables::new(start, dtype_offsets, buffers);
-        let (rest, numbering) = tables.parse_tensors(rest, context)?;
-        let suspects = sharing::check_distinct(&tables)?;
-        numbering.finish(&tables, rest.offset)?;
-        check_length(&tables, context)?;
-        let shared = sharing::check_groups(&tables, &suspects)?;
-        let (metadata, root, keys) = walk::walk(bytes, rest, &Walked { tables: &tables, shared: &shared })?;
+        let (tables, scanned) = Tables::scan(start, rest, (dtype_offsets, buffers), context)?;
+        let end = scanned.as_ref().ok().copied();
+        let beside = bytes.len() >= BESIDE && context.threads != Some(1);
+        let (shared, walked) = join(beside, || tables.check(context, end), || end.map(|rest| walk::walk(bytes, rest, &tables)));
+        let (shared, rest) = (shared?, scanned?);
+        let walked = walked.ok_or_else(|| Error::at(Code::IndexShort, rest.offset, "the index has no values"))?;
+        tables.check_long_bytes(&walked, &shared)?;
+        walked.outcome?;
+        let (metadata, root, keys) = (walked.metadata, walked.root, walked.keys);
         let Tables { dtypes: dtype_offsets, buffers, tensors, .. } = tables;
         Ok(Self { dtype_offsets, dtypes: OnceLock::new(), buffers, tensors, metadata, root, keys })
     }
@@ -111,18 +118,54 @@ pub(crate) struct Tables<'a> {
     /// Absolute offset of the index.
     pub(crate) base: u64,
     dtypes: Vec<u32>,
-    last_geometry: Option<(u32, Geometry)>,
     pub(crate) buffers: BufferTable,
     tensors: Vec<u32>,
+}
+
+/// What the entries were found to be like.
+pub(crate) struct Entries {
     /// Each tensor with bytes has a buffer of its own, in order, and fills it: nothing is shared.
     pub(crate) plain: bool,
     pub(crate) empty_tensors: u32,
 }
 
 impl<'a> Tables<'a> {
-    fn new(index: Input<'a>, dtypes: Vec<u32>, buffers: BufferTable) -> Self {
-        let (bytes, base) = (index.bytes, index.offset);
-        Self { bytes, base, dtypes, last_geometry: None, buffers, tensors: Vec::new(), plain: true, empty_tensors: 0 }
+    /// Finds the entries of the tensor table, which begins at `input`, and where it ends, or what keeps an entry from being
+    /// read.
+    fn scan(
+        index: Input<'a>,
+        input: Input<'a>,
+        (dtypes, buffers): (Vec<u32>, BufferTable),
+        context: &Context<'_>,
+    ) -> Result<(Self, Result<Input<'a>>)> {
+        let (mut rest, n) = finish(count(entry::MIN_RECORD)(input))?;
+        context.limits.check_tensors(n)?;
+        let mut tensors = Vec::with_capacity(table_index(n));
+        let mut scanned = Ok(());
+        for _ in 0..n {
+            match finish(Entry::parse(rest)) {
+                Ok((after, _)) => {
+                    tensors.push(u32::try_from(rest.offset - index.offset).unwrap_or(u32::MAX));
+                    rest = after;
+                }
+                Err(error) => {
+                    scanned = Err(error);
+                    break;
+                }
+            }
+        }
+        Ok((Self { bytes: index.bytes, base: index.offset, dtypes, buffers, tensors }, scanned.map(|()| rest)))
+    }
+
+    /// Checks every rule on the tables; `end` is where they end, if all entries could be read. Returns the buffers that more
+    /// than one tensor views.
+    fn check(&self, context: &Context<'_>, end: Option<Input<'_>>) -> Result<Bits> {
+        let (entries, numbering) = self.check_entries(context)?;
+        let Some(end) = end else { return Ok(Bits::default()) };
+        let suspects = sharing::check_distinct(self, &entries)?;
+        numbering.finish(self, end.offset)?;
+        check_length(self, context)?;
+        sharing::check_groups(self, &suspects)
     }
 
     pub(crate) fn tensor_count(&self) -> u32 {
@@ -144,18 +187,6 @@ impl<'a> Tables<'a> {
         Entry::read(start).map_or(&[], |(_, len)| &start[..len])
     }
 
-    /// Geometry of `dtype`, which mostly is that of the tensor before.
-    fn geometry_again(&mut self, dtype: u32) -> Result<Geometry> {
-        match self.last_geometry {
-            Some((last, geometry)) if last == dtype => Ok(geometry),
-            _ => {
-                let geometry = self.geometry(dtype)?;
-                self.last_geometry = Some((dtype, geometry));
-                Ok(geometry)
-            }
-        }
-    }
-
     pub(crate) fn geometry(&self, dtype: u32) -> Result<Geometry> {
         let at = self.dtypes[table_index(dtype)];
         finish(dtype::geometry_of(Input::new(&self.bytes[table_index(at)..], 0))).map(|(_, geometry)| geometry)
@@ -166,35 +197,43 @@ impl<'a> Tables<'a> {
         entry.check(self.geometry(entry.dtype)?, number, self.entry_offset(number))
     }
 
-    fn parse_tensors(&mut self, input: Input<'a>, context: &Context<'_>) -> Result<(Input<'a>, Numbering)> {
-        let (mut rest, n) = finish(count(entry::MIN_RECORD)(input))?;
-        context.limits.check_tensors(n)?;
-        self.tensors.reserve_exact(table_index(n));
+    fn check_entries(&self, context: &Context<'_>) -> Result<(Entries, Numbering)> {
+        let mut entries = Entries { plain: true, empty_tensors: 0 };
         let mut numbering = Numbering::new(context.header.streamed, self.buffers.len());
-        for number in 0..n {
-            let at = rest.offset;
-            let (after, entry) = finish(Entry::parse(rest))?;
-            self.check_entry(&entry, number, at)?;
+        // Most tensors have the dtype of the one before.
+        let mut geometry = None;
+        for number in 0..self.tensor_count() {
+            let (at, entry) = (self.entry_offset(number), self.entry(number)?);
+            let geometry = match geometry {
+                Some((dtype, geometry)) if dtype == entry.dtype => geometry,
+                _ => {
+                    let found = self.known_geometry(&entry, number, at)?;
+                    geometry = Some((entry.dtype, found));
+                    found
+                }
+            };
+            let extent = entry.check(geometry, number, at)?;
+            if entry.buffer == NO_BUFFER {
+                entries.empty_tensors += 1;
+            } else {
+                let fills = self.check_place(&entry, &extent, number, at)?;
+                entries.plain &= fills && entry.buffer == number - entries.empty_tensors;
+            }
             numbering.see(&entry, number, at);
-            self.tensors.push(u32::try_from(at - self.base).unwrap_or(u32::MAX));
-            rest = after;
         }
-        Ok((rest, numbering))
+        Ok((entries, numbering))
     }
 
-    fn check_entry(&mut self, entry: &Entry<'_>, number: u32, at: u64) -> Result<()> {
+    fn known_geometry(&self, entry: &Entry<'_>, number: u32, at: u64) -> Result<Geometry> {
         if table_index(entry.dtype) >= self.dtypes.len() {
-            return Err(Error::at(
-                Code::TensorDtype,
-                at,
-                format!("tensor {number} has dtype {}, the table has {}", entry.dtype, self.dtypes.len()),
-            ));
+            let detail = format!("tensor {number} has dtype {}, the table has {}", entry.dtype, self.dtypes.len());
+            return Err(Error::at(Code::TensorDtype, at, detail));
         }
-        let extent = entry.check(self.geometry_again(entry.dtype)?, number, at)?;
-        if entry.buffer == NO_BUFFER {
-            self.empty_tensors += 1;
-            return Ok(());
-        }
+        self.geometry(entry.dtype)
+    }
+
+    /// Refuses a tensor that is not inside a buffer it may view; whether it is the whole of it.
+    fn check_place(&self, entry: &Entry<'_>, extent: &Extent, number: u32, at: u64) -> Result<bool> {
         let Some(buffer) = self.buffers.get(self.bytes, entry.buffer) else {
             let detail = format!("tensor {number} is in buffer {}, the table has {}", entry.buffer, self.buffers.len());
             return Err(Error::at(Code::TensorBuffer, at + 4, detail));
@@ -209,8 +248,18 @@ impl<'a> Tables<'a> {
             return Err(Error::at(Code::TensorExtent, at + 8, detail));
         }
         let fills = extent.dense && entry.offset == 0 && extent.span == buffer.record.len;
-        self.plain &= entry.buffer == number - self.empty_tensors && (fills || buffer.record.kind != KIND_TENSOR);
-        Ok(())
+        Ok(fills || buffer.record.kind != KIND_TENSOR)
+    }
+
+    /// Refuses a tensor that is long bytes and not alone in its buffer; the walk has looked at the rest. A fault in front of
+    /// it comes first.
+    fn check_long_bytes(&self, walked: &walk::Walked, shared: &Bits) -> Result<()> {
+        let is_shared = |number: u32| self.entry(number).is_ok_and(|entry| shared.contains(entry.buffer));
+        let Some((number, at)) = walked.long_bytes.iter().find(|(number, _)| is_shared(*number)) else { return Ok(()) };
+        match &walked.outcome {
+            Err(error) if error.offset().is_some_and(|offset| offset < *at) => Ok(()),
+            _ => Err(walk::not_long_bytes(*number, *at)),
+        }
     }
 }
 
@@ -322,28 +371,22 @@ fn check_length(tables: &Tables<'_>, context: &Context<'_>) -> Result<()> {
     }
 }
 
-/// What the walk needs to know about tensors.
-struct Walked<'a> {
-    tables: &'a Tables<'a>,
-    shared: &'a Bits,
-}
-
-impl walk::Tensors for Walked<'_> {
+impl walk::Tensors for Tables<'_> {
     fn count(&self) -> u32 {
-        self.tables.tensor_count()
+        self.tensor_count()
     }
 
     fn is_long_bytes(&self, number: u32) -> bool {
-        let Ok(entry) = self.tables.entry(number) else { return false };
-        let Some(buffer) = self.tables.buffers.get(self.tables.bytes, entry.buffer) else { return false };
+        let Ok(entry) = self.entry(number) else { return false };
+        let Some(buffer) = self.buffers.get(self.bytes, entry.buffer) else { return false };
         let len = match (entry.dims.to_vec().as_slice(), entry.strides) {
             ([len], None) => *len,
             _ => return false,
         };
-        let dtype = finish(DType::parse(Input::new(&self.tables.bytes[table_index(self.tables.dtypes[table_index(entry.dtype)])..], 0)));
+        let Some(dtype) = self.dtypes.get(table_index(entry.dtype)) else { return false };
+        let dtype = finish(DType::parse(Input::new(&self.bytes[table_index(*dtype)..], 0)));
         let is_u8 = dtype.is_ok_and(|(_, dtype)| dtype == DType::U8);
         let whole = buffer.record.kind != KIND_TENSOR || buffer.record.len == len;
-        let alone = entry.offset == 0 && whole && !self.shared.contains(entry.buffer);
-        is_u8 && alone && len > crate::bytes::from_usize(MAX_INLINE_BYTES)
+        is_u8 && entry.offset == 0 && whole && len > crate::bytes::from_usize(MAX_INLINE_BYTES)
     }
 }

@@ -22,6 +22,22 @@ pub(crate) fn try_for_each<T: Send>(threads: Option<usize>, items: Vec<T>, work:
     }
 }
 
+#[cfg(feature = "rayon")]
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// Both outcomes; with `beside`, another core sees to one of them.
+#[cfg(feature = "rayon")]
+pub(crate) fn join<A: Send, B: Send>(beside: bool, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    if beside { rayon::join(a, b) } else { (a(), b()) }
+}
+
+#[cfg(not(feature = "rayon"))]
+pub(crate) fn join<A, B>(_: bool, a: impl FnOnce() -> A, b: impl FnOnce() -> B) -> (A, B) {
+    (a(), b())
+}
+
 /// Runs `main`, which is handed a place to put work that another core does meanwhile, in the order it was put; all of it
 /// is done when this returns. Without `beside`, or with one thread, each piece is done where it is put.
 #[cfg(feature = "rayon")]
@@ -31,7 +47,6 @@ pub(crate) fn lane<T: Send, R>(
     work: impl Fn(T) + Sync,
     main: impl FnOnce(&mut dyn FnMut(T)) -> R,
 ) -> R {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     if !beside || threads.unwrap_or_else(cores) < 2 {
         return main(&mut |item| work(item));
     }

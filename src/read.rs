@@ -141,7 +141,7 @@ impl OpenOptions {
             return Err(Error::at(Code::IndexCrc, header.index_offset, detail));
         }
         let data_start = frame::data_start(&header);
-        let context = Context { header: &header, data_start, limits: &self.limits, understood: &self.understood };
+        let context = Context { header: &header, data_start, limits: &self.limits, understood: &self.understood, threads: self.threads };
         let index = Index::parse(&bytes, &context)?;
         let verified = Verified::new(index.buffers.blocks(), source.memory().is_some());
         let spent = AtomicU64::new(0);

@@ -228,7 +228,8 @@ impl Damaged<'_> {
 }
 
 fn parse(header: Header, bytes: Vec<u8>) -> Result<Found> {
-    let context = Context { header: &header, data_start: frame::data_start(&header), limits: &Limits::default(), understood: &[] };
+    let context =
+        Context { header: &header, data_start: frame::data_start(&header), limits: &Limits::default(), understood: &[], threads: None };
     let index = Index::parse(&bytes, &context)?;
     Ok(Found { header, bytes, index })
 }

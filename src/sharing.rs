@@ -5,7 +5,7 @@ use crate::buffer::KIND_TENSOR;
 use crate::bytes::table_index;
 use crate::entry::NO_BUFFER;
 use crate::error::{Code, Error, Result};
-use crate::index::Tables;
+use crate::index::{Entries, Tables};
 use crate::layout::has_partial_group;
 use crate::memory;
 
@@ -14,8 +14,8 @@ fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
 }
 
 /// Refuses equal entries. Returns the tensors that may share a buffer, by buffer and offset.
-pub(crate) fn check_distinct(tables: &Tables<'_>) -> Result<Vec<u32>> {
-    let Some(mut numbers) = suspects(tables) else { return Ok(Vec::new()) };
+pub(crate) fn check_distinct(tables: &Tables<'_>, entries: &Entries) -> Result<Vec<u32>> {
+    let Some(mut numbers) = suspects(tables, entries) else { return Ok(Vec::new()) };
     let place = |number: &u32| place(tables, *number);
     numbers
         .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| tables.entry_bytes(*a).cmp(tables.entry_bytes(*b))).then(a.cmp(b)));
@@ -44,9 +44,9 @@ pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<Bits>
 }
 
 /// The tensors that can break a rule: none in the common file, where each tensor is alone and fills its buffer.
-fn suspects(tables: &Tables<'_>) -> Option<Vec<u32>> {
+fn suspects(tables: &Tables<'_>, entries: &Entries) -> Option<Vec<u32>> {
     let numbers = 0..tables.tensor_count();
-    match (tables.plain, tables.empty_tensors) {
+    match (entries.plain, entries.empty_tensors) {
         (true, 0 | 1) => None,
         (true, empty) => {
             let mut empties = Vec::with_capacity(table_index(empty));

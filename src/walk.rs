@@ -10,34 +10,35 @@ use crate::keys::KeyTables;
 use crate::limits::{MAX_DEPTH, MAX_PATH_LEN};
 use crate::value::{self, BYTES_NAME, Head, Items, STR};
 
-/// What the walk asks about the tensor a `bytes` value names.
+/// What the walk asks about tensors, whose entries can be read but may break rules of their own.
 pub(crate) trait Tensors {
     /// How many tensors the table has.
     fn count(&self) -> u32;
-    /// Whether tensor `number` has the form that SPEC.md §9.5 demands of long bytes.
+    /// Whether tensor `number` has the form that SPEC.md §9.5 demands of long bytes, but for being alone in its buffer.
     fn is_long_bytes(&self, number: u32) -> bool;
 }
 
-/// Walks the metadata and then the root, which must end the index; returns their offsets and the key tables.
-pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &dyn Tensors) -> Result<(u32, u32, KeyTables)> {
+/// What was found: offsets of metadata and root, the key tables, the tensors that are long bytes and where, and the first
+/// fault.
+pub(crate) struct Walked {
+    pub(crate) metadata: u32,
+    pub(crate) root: u32,
+    pub(crate) keys: KeyTables,
+    pub(crate) long_bytes: Vec<(u32, u64)>,
+    pub(crate) outcome: Result<()>,
+}
+
+/// Walks the metadata and then the root, which must end the index.
+pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &(impl Tensors + Sync)) -> Walked {
     let keys = KeyTables::with_room(input.bytes.len());
     let base = input.offset - crate::bytes::from_usize(index.len() - input.bytes.len());
     let mut walk = Walk { index, base, tensors, keys, next_tensor: 0, long_bytes: Vec::new(), in_metadata: true };
     let metadata = walk.at(input);
-    let (rest, ()) = finish(walk.metadata(input)).map_err(|e| walk.earlier(e))?;
-    walk.in_metadata = false;
-    let root = walk.at(rest);
-    let (rest, ()) = finish(walk.value(rest, 1, 0)).map_err(|e| walk.earlier(e))?;
-    if !rest.bytes.is_empty() {
-        let detail = format!("{} bytes follow the root value in the index", rest.bytes.len());
-        return Err(Error::at(Code::IndexLong, rest.offset, detail));
-    }
-    if walk.next_tensor != tensors.count() {
-        let detail = format!("tensor {} is in the table but not in the root", walk.next_tensor);
-        return Err(Error::at(Code::TensorOrder, rest.offset, detail));
-    }
-    walk.keys.finish();
-    Ok((metadata, root, walk.keys))
+    let (root, outcome) = match walk.both(input) {
+        Ok(root) => (root, Ok(())),
+        Err(error) => (metadata, Err(error)),
+    };
+    Walked { metadata, root, keys: walk.keys, long_bytes: walk.long_bytes, outcome }
 }
 
 struct Walk<'a> {
@@ -47,8 +48,8 @@ struct Walk<'a> {
     tensors: &'a dyn Tensors,
     keys: KeyTables,
     next_tensor: u32,
-    /// Numbers of the tensors that are long bytes, ascending.
-    long_bytes: Vec<u32>,
+    /// Tensors that are long bytes, ascending, and where.
+    long_bytes: Vec<(u32, u64)>,
     in_metadata: bool,
 }
 
@@ -56,6 +57,24 @@ impl<'a> Walk<'a> {
     fn at(&self, input: Input<'_>) -> u32 {
         // The index is below 2^29 bytes.
         u32::try_from(input.offset - self.base).unwrap_or(u32::MAX)
+    }
+
+    /// Metadata and root; returns the offset of the root.
+    fn both(&mut self, input: Input<'a>) -> Result<u32> {
+        let (rest, ()) = finish(self.metadata(input)).map_err(|e| self.earlier(e))?;
+        self.in_metadata = false;
+        let root = self.at(rest);
+        let (rest, ()) = finish(self.value(rest, 1, 0)).map_err(|e| self.earlier(e))?;
+        if !rest.bytes.is_empty() {
+            let detail = format!("{} bytes follow the root value in the index", rest.bytes.len());
+            return Err(Error::at(Code::IndexLong, rest.offset, detail));
+        }
+        if self.next_tensor != self.tensors.count() {
+            let detail = format!("tensor {} is in the table but not in the root", self.next_tensor);
+            return Err(Error::at(Code::TensorOrder, rest.offset, detail));
+        }
+        self.keys.finish();
+        Ok(root)
     }
 
     fn metadata(&mut self, input: Input<'a>) -> Parsed<'a, ()> {
@@ -162,7 +181,7 @@ impl<'a> Walk<'a> {
             let detail = format!("tensor {number} appears before tensor {}", self.next_tensor);
             return Err(Error::at(Code::TensorOrder, at + 1, detail));
         }
-        if number < self.next_tensor && self.long_bytes.binary_search(&number).is_ok() {
+        if number < self.next_tensor && self.long_bytes.binary_search_by_key(&number, |(number, _)| *number).is_ok() {
             return Err(Error::at(Code::NamedBytes, at + 1, format!("tensor {number} is a bytes value and referenced again")));
         }
         self.next_tensor += u32::from(number == self.next_tensor);
@@ -178,12 +197,18 @@ impl<'a> Walk<'a> {
         let first = number == self.next_tensor;
         self.tensor(input, number).or_else(refuse)?;
         if !first || !self.tensors.is_long_bytes(number) {
-            let detail = format!("tensor {number} is named `bytes`, but is not one u8 vector of its own of more than 65536 elements");
-            return refuse(Error::at(Code::NamedBytes, input.offset, detail));
+            return refuse(not_long_bytes(number, input.offset));
         }
-        self.long_bytes.push(number);
+        self.long_bytes.push((number, input.offset));
         Ok((rest, ()))
     }
+}
+
+/// What is wrong with tensor `number`, which a `bytes` value at `at` names.
+#[cold]
+pub(crate) fn not_long_bytes(number: u32, at: u64) -> Error {
+    let detail = format!("tensor {number} is named `bytes`, but is not one u8 vector of its own of more than 65536 elements");
+    Error::at(Code::NamedBytes, at, detail)
 }
 
 fn check_depth(depth: u32, at: Input<'_>) -> std::result::Result<(), nom::Err<Error>> {
