@@ -60,7 +60,7 @@ impl Index {
         let (tables, scanned) = Tables::scan(start, rest, (dtype_offsets, buffers), context)?;
         let end = scanned.as_ref().ok().copied();
         let beside = bytes.len() >= BESIDE && context.threads != Some(1);
-        let (shared, walked) = join(beside, || tables.check(context, end), || end.map(|rest| walk::walk(bytes, rest, &tables)));
+        let (shared, walked) = join(beside, || tables.check(context, end), || end.map(|rest| walk::walk(bytes, rest, &tables, beside)));
         let (shared, rest) = (shared?, scanned?);
         let walked = walked.ok_or_else(|| Error::at(Code::IndexShort, rest.offset, "the index has no values"))?;
         tables.check_long_bytes(&walked, &shared)?;

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use crate::bytes::{Input, finish, from_usize, table_index};
 use crate::hash::KeyedState;
 use crate::limits::MAX_DEPTH;
+use crate::parallel::join;
 use crate::value::{self, BYTES, INT, RawKey, STR};
 
 /// A dict key. Keys are equal when type and bytes are equal: `1`, `"1"` and `b"1"` are three keys.
@@ -141,13 +142,15 @@ pub(crate) struct KeyTables {
     open: Vec<usize>,
     /// How many tables there are; known after the walk.
     heads: usize,
+    /// Whether other cores may help.
+    beside: bool,
 }
 
 impl KeyTables {
     /// For values that take `len` bytes, so that memory follows the file's size, not its claims.
-    pub(crate) fn with_room(len: usize) -> Self {
+    pub(crate) fn with_room(len: usize, beside: bool) -> Self {
         let room = (len / 6).min(len / 8 + 48 * table_index(MAX_DEPTH));
-        Self { room, words: Vec::new(), stack: 0, tables: 0, open: Vec::new(), heads: 0 }
+        Self { room, words: Vec::new(), stack: 0, tables: 0, open: Vec::new(), heads: 0, beside }
     }
 
     /// The word for a key found at `at`.
@@ -194,15 +197,15 @@ impl KeyTables {
     pub(crate) fn first_duplicate(&mut self, index: &[u8]) -> Option<u32> {
         let ends = self.open.iter().skip(1).copied().chain([self.stack]);
         let ranges = self.open.iter().copied().zip(ends);
-        let words = &mut self.words;
-        ranges.into_iter().find_map(|(start, end)| duplicate(&mut words[start..end], index))
+        let (words, beside) = (&mut self.words, self.beside);
+        ranges.into_iter().find_map(|(start, end)| duplicate(&mut words[start..end], index, beside))
     }
 
     /// Ends the dict at `at`, which has `own` bytes but for the insides of its values; keeps its table if that is
     /// smaller. `Err` is the offset of a key that another one equals.
     pub(crate) fn end(&mut self, index: &[u8], at: u32, own: u64) -> std::result::Result<(), u32> {
         let start = self.open.pop().unwrap_or(self.stack);
-        if let Some(at) = duplicate(&mut self.words[start..self.stack], index) {
+        if let Some(at) = duplicate(&mut self.words[start..self.stack], index, self.beside) {
             return Err(at);
         }
         let count = self.stack - start;
@@ -252,10 +255,30 @@ fn key_at(index: &[u8], at: u32) -> Option<RawKey<'_>> {
 }
 
 /// Sorts words, whose bits up to `high` are as good as random: by eight bits at a time into as many parts, in place,
-/// until the parts are small.
-fn sort(words: &mut [u64], high: u32) {
+/// until the parts are small. With `beside`, another core sorts half of them.
+fn sort(words: &mut [u64], high: u32, beside: bool) {
     const SMALL: usize = 32;
+    const MANY: usize = 1 << 13;
     let Some(low) = high.checked_sub(8).filter(|_| words.len() > SMALL) else { return words.sort_unstable() };
+    let ends = partition(words, low);
+    let sort_parts = |mut words: &mut [u64], ends: &[usize], mut start: usize| {
+        for end in ends {
+            let (part, rest) = std::mem::take(&mut words).split_at_mut(end - start);
+            if part.len() > 1 {
+                sort(part, low, false);
+            }
+            (words, start) = (rest, *end);
+        }
+    };
+    let (first, second) = ends.split_at(128);
+    let middle = first[127];
+    let beside = beside && words.len() >= MANY;
+    let (lower, upper) = words.split_at_mut(middle);
+    join(beside, || sort_parts(lower, first, 0), || sort_parts(upper, second, middle));
+}
+
+/// Puts words into 256 parts by the eight bits from `low` on; the ends of the parts.
+fn partition(words: &mut [u64], low: u32) -> [usize; 256] {
     let part = |word: u64| usize::from((word >> low).to_le_bytes()[0]);
     let mut ends = [0; 256];
     words.iter().for_each(|word| ends[part(*word)] += 1);
@@ -273,20 +296,12 @@ fn sort(words: &mut [u64], high: u32) {
             next[home] += 1;
         }
     }
-    let mut rest = words;
-    let mut start = 0;
-    for end in ends {
-        let (part, after) = std::mem::take(&mut rest).split_at_mut(end - start);
-        if part.len() > 1 {
-            sort(part, low);
-        }
-        (rest, start) = (after, end);
-    }
+    ends
 }
 
 /// Sorts the words of one dict by hash and returns the offset of the first key that an earlier one equals.
-fn duplicate(words: &mut [u64], index: &[u8]) -> Option<u32> {
-    sort(words, u64::BITS);
+fn duplicate(words: &mut [u64], index: &[u8], beside: bool) -> Option<u32> {
+    sort(words, u64::BITS, beside);
     let same_hash = words.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|same| same.len() > 1);
     let second = same_hash.filter_map(|same| {
         let key = |word: u64| key_at(index, offset_of(word)).map(|k| (k.tag, k.bytes));
@@ -307,7 +322,7 @@ mod tests {
                 (0..n).map(|at| KeyTables::word(RawKey { tag: INT, bytes: &[] }, at) ^ KeyedState.hash_one(at % 5000)).collect();
             let mut expected = words.clone();
             expected.sort_unstable();
-            sort(&mut words, u64::BITS);
+            sort(&mut words, u64::BITS, true);
             assert_eq!(words, expected);
         }
     }

@@ -211,7 +211,7 @@ pub(crate) fn skip(input: Input<'_>) -> Parsed<'_, ()> {
 impl<'a> RawKey<'a> {
     /// The key at the front of `bytes` and its length with its tag, if it is all there.
     #[inline]
-    fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let (tag, start, len) = match *bytes.first_chunk::<5>()? {
             [INT, ..] => (INT, 1, 8),
             [tag @ (STR | BYTES), a, b, c, d] => (tag, 5, table_index(u32::from_le_bytes([a, b, c, d]))),
@@ -231,18 +231,19 @@ pub(crate) fn key(input: Input<'_>) -> Parsed<'_, RawKey<'_>> {
     }
 }
 
-/// What keeps a key from being read.
+/// What keeps the key at the front of `input` from being read.
 #[cold]
-fn refused_key(input: Input<'_>) -> Parsed<'_, RawKey<'_>> {
+pub(crate) fn refused_key<T>(input: Input<'_>) -> std::result::Result<T, nom::Err<Error>> {
     let (rest, tag) = u8(input)?;
     match tag {
-        INT => slice(8).map(|bytes| RawKey { tag, bytes }).parse(rest),
+        INT => slice(8).parse(rest).map(drop)?,
         STR | BYTES => {
             let (rest, len) = u32(rest)?;
-            slice(len).map(|bytes| RawKey { tag, bytes }).parse(rest)
+            slice(len).parse(rest).map(drop)?;
         }
-        _ => refuse(Error::at(Code::KeyTag, input.offset, format!("tag {tag:#04x} is not that of an int, str or bytes key"))),
+        _ => return refuse(Error::at(Code::KeyTag, input.offset, format!("tag {tag:#04x} is not that of an int, str or bytes key"))),
     }
+    refuse(Error::at(Code::IndexShort, input.offset, "a key cannot be read"))
 }
 
 pub(crate) fn put_int(out: &mut Vec<u8>, n: i64) {

@@ -8,7 +8,7 @@ use crate::bytes::{Input, Parsed, finish, refuse};
 use crate::error::{Code, Error, Result};
 use crate::keys::KeyTables;
 use crate::limits::{MAX_DEPTH, MAX_PATH_LEN};
-use crate::value::{self, BYTES_NAME, Head, Items, STR};
+use crate::value::{self, BYTES_NAME, Head, Items, RawKey, STR};
 
 /// What the walk asks about tensors, whose entries can be read but may break rules of their own.
 pub(crate) trait Tensors {
@@ -28,9 +28,9 @@ pub(crate) struct Walked {
     pub(crate) outcome: Result<()>,
 }
 
-/// Walks the metadata and then the root, which must end the index.
-pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &(impl Tensors + Sync)) -> Walked {
-    let keys = KeyTables::with_room(input.bytes.len());
+/// Walks the metadata and then the root, which must end the index; `beside` is whether other cores may help.
+pub(crate) fn walk(index: &[u8], input: Input<'_>, tensors: &(impl Tensors + Sync), beside: bool) -> Walked {
+    let keys = KeyTables::with_room(input.bytes.len(), beside);
     let base = input.offset - crate::bytes::from_usize(index.len() - input.bytes.len());
     let mut walk = Walk { index, base, tensors, keys, next_tensor: 0, long_bytes: Vec::new(), in_metadata: true };
     let metadata = walk.at(input);
@@ -121,9 +121,9 @@ impl<'a> Walk<'a> {
         // Tag, count and byte length; then each key, and at least a tag for its value.
         let mut own = 9;
         for _ in 0..items.count {
-            let (item, path) = self.key(body, depth, path)?;
-            own += item.offset - body.offset + 1;
-            body = self.value(item, depth + 1, path)?.0;
+            let (len, path) = self.key(body, depth, path)?;
+            own += crate::bytes::from_usize(len) + 1;
+            body = self.value(nom::Input::take_from(&body, len), depth + 1, path)?.0;
         }
         check_end(body)?;
         self.keys.end(self.index, at, own).or_else(|at| self.equal_keys(at))?;
@@ -145,13 +145,14 @@ impl<'a> Walk<'a> {
         refuse(self.equal_key(at))
     }
 
-    /// One key: remembers it and returns the key bytes of the path including it.
-    fn key(&mut self, input: Input<'a>, depth: u32, path: u32) -> Parsed<'a, u32> {
+    /// One key: remembers it and returns its length with its tag, and the key bytes of the path including it.
+    fn key(&mut self, input: Input<'a>, depth: u32, path: u32) -> std::result::Result<(usize, u32), nom::Err<Error>> {
         let other_key = matches!(input.bytes.first(), Some(&value::INT | &value::BYTES));
         if self.in_metadata && depth == 1 && other_key {
             return refuse(Error::at(Code::Metadata, input.offset, "a key of the metadata is not a str"));
         }
-        let (rest, key) = value::key(input)?;
+        // The parser's outcome is a large one; this loop is what opening a file of many tensors spends its time in.
+        let Some((key, len)) = RawKey::read(input.bytes) else { return value::refused_key(input) };
         let path = u64::from(path) + crate::bytes::from_usize(key.bytes.len());
         let Some(path) = u32::try_from(path).ok().filter(|p| *p <= MAX_PATH_LEN) else {
             return refuse(Error::at(
@@ -165,7 +166,7 @@ impl<'a> Walk<'a> {
         }
         let at = self.at(input);
         self.keys.add(self.index, key, at).or_else(|at| self.equal_keys(at))?;
-        Ok((rest, path))
+        Ok((len, path))
     }
 
     fn tensor(&mut self, input: Input<'_>, number: u32) -> Result<()> {
