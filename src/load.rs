@@ -1,23 +1,29 @@
 //! Loading values: buffers are brought in once, in parallel and verified; tensors are views of them.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::bits::Bits;
 use crate::blocks::{blocks_of, widen};
 use crate::buffer::Buffer;
 use crate::bytes::{table_index, to_usize};
 use crate::error::{Code, Error, Result};
+use crate::keys::Key;
 use crate::memory::{Aligned, Blank, Part};
 use crate::node::{Node, ValueRef};
-use crate::parallel::Progress;
+use crate::parallel::{Progress, join};
 use crate::read::{Cairn, TensorRef};
 use crate::source::Source;
 use crate::tensor::{Storage, Tensor};
 use crate::tiles::{self, Tile};
 use crate::tree::{Dict, Named, Value};
+use crate::value::RawKey;
 
 /// Buffers that follow each other are loaded into one allocation up to this size.
 const RUN: u64 = 4 << 20;
+
+/// So many items of a container are built by two cores.
+const MANY: usize = 1 << 13;
 
 /// The verified bytes of `range` of a buffer, and at which byte of the buffer they begin.
 pub(crate) fn span<'c>(cairn: &'c Cairn<'c>, buffer: &Buffer, range: Range<u64>) -> Result<(Storage<'c>, u64)> {
@@ -144,7 +150,7 @@ impl<'a> Cairn<'a> {
 /// let value = Value::from(vec![Value::from(Tensor::from_vec(&[2], vec![1u8, 2]).unwrap()), Value::Null]);
 /// let bytes = cairnfile::to_bytes(&value, &WriteOptions::new()).unwrap();
 /// let cairn = Cairn::from_bytes(&bytes).unwrap();
-/// let mut loaded = cairn.fetch_copy(&[cairn.root()], &|_| Ok(())).unwrap();
+/// let loaded = cairn.fetch_copy(&[cairn.root()], &|_| Ok(())).unwrap();
 /// assert_eq!(loaded.tensor(cairn.tensor("/0").unwrap()).unwrap().as_slice::<u8>().unwrap(), [1, 2]);
 /// ```
 pub struct Loaded<'c, 's> {
@@ -152,8 +158,8 @@ pub struct Loaded<'c, 's> {
     /// The buffers under the values.
     needed: Bits,
     memory: Memory<'s>,
-    /// Tensors whose elements were checked.
-    checked: Bits,
+    /// Tensors whose elements have rules and were checked.
+    checked: Mutex<Bits>,
 }
 
 /// Where the buffers of a [`Loaded`] are.
@@ -167,7 +173,8 @@ enum Memory<'s> {
 impl<'c, 's> Loaded<'c, 's> {
     /// Notes the buffers under `values`.
     fn of(cairn: &'c Cairn<'c>, values: &[ValueRef<'c>]) -> Result<Self> {
-        let (needed, checked) = (Bits::below(cairn.buffer_count()), Bits::below(table_index(cairn.index.tensor_count())));
+        let needed = Bits::below(cairn.buffer_count());
+        let checked = Mutex::new(Bits::below(table_index(cairn.index.tensor_count())));
         let mut loaded = Self { cairn, needed, memory: Memory::Parts(Vec::new()), checked };
         if values.iter().any(|value| value.is_root()) {
             // Every tensor is under the root.
@@ -257,7 +264,7 @@ impl<'c, 's> Loaded<'c, 's> {
     ///
     /// # Errors
     /// `tail-bits` or `bool-value`; `not-found` for a tensor that is under none of the values.
-    pub fn tensor(&mut self, tensor: TensorRef<'c>) -> Result<Tensor<'s>> {
+    pub fn tensor(&self, tensor: TensorRef<'c>) -> Result<Tensor<'s>> {
         let spec = tensor.spec()?;
         let built = match tensor.buffer_of(&spec.entry)? {
             None => spec.over(Storage::borrowed(&[]), 0)?,
@@ -266,30 +273,39 @@ impl<'c, 's> Loaded<'c, 's> {
                 spec.over(storage, start + spec.entry.offset)?
             }
         };
-        if crate::content::has_rules(built.dtype(), built.shape()) && !self.checked.contains(tensor.number()) {
-            crate::content::check(&tensor, &built)?;
-            self.checked.insert(tensor.number());
+        if crate::content::has_rules(built.dtype(), built.shape()) {
+            self.check_once(&tensor, &built)?;
         }
         Ok(built)
+    }
+
+    /// Checks the elements of `tensor`, if that was not done before.
+    fn check_once(&self, tensor: &TensorRef<'c>, built: &Tensor<'s>) -> Result<()> {
+        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !checked().contains(tensor.number()) {
+            crate::content::check(tensor, built)?;
+            checked().insert(tensor.number());
+        }
+        Ok(())
     }
 
     /// `value`, which is one of the values or under one.
     ///
     /// # Errors
     /// As [`Loaded::tensor`].
-    pub fn value(&mut self, value: ValueRef<'c>) -> Result<Value<'s>> {
+    pub fn value(&self, value: ValueRef<'c>) -> Result<Value<'s>> {
         self.build(value)
     }
 
     /// `value` with scalars in memory of their own and tensors over the storages.
-    fn build(&mut self, value: ValueRef<'c>) -> Result<Value<'s>> {
+    fn build(&self, value: ValueRef<'c>) -> Result<Value<'s>> {
         Ok(match value.node()? {
             Node::Str(text) => Value::Str(text.to_owned().into()),
             Node::Bytes(bytes) => Value::Bytes(bytes.to_owned().into()),
             Node::LongBytes(tensor) => Value::Bytes(self.tensor(tensor)?.row_major_bytes()?.into_owned().into()),
             Node::Tensor(tensor) => Value::Tensor(self.tensor(tensor)?),
-            Node::List(_) => Value::List(self.items(value)?),
-            Node::Tuple(_) => Value::Tuple(self.items(value)?),
+            Node::List(len) => Value::List(self.items(value, len)?),
+            Node::Tuple(len) => Value::Tuple(self.items(value, len)?),
             Node::Dict(len) => Value::Dict(self.dict(value, len)?),
             Node::Named(name, inner) => Value::Named(Named::carried(name, self.build(inner)?)),
             Node::Null => Value::Null,
@@ -301,18 +317,41 @@ impl<'c, 's> Loaded<'c, 's> {
         })
     }
 
-    fn items(&mut self, value: ValueRef<'c>) -> Result<Vec<Value<'s>>> {
-        value.raw_items().map(|(_, item)| self.build(item)).collect()
+    fn items(&self, value: ValueRef<'c>, len: usize) -> Result<Vec<Value<'s>>> {
+        let item = |(_, item)| self.build(item);
+        let (mut items, rest) = self.halves(
+            len,
+            |half| value.raw_items().take(half).map(item).collect::<Result<Vec<_>>>(),
+            |half| value.raw_items().skip(half).map(item).collect::<Result<Vec<_>>>(),
+        )?;
+        items.extend(rest);
+        Ok(items)
     }
 
-    fn dict(&mut self, value: ValueRef<'c>, len: usize) -> Result<Dict<'s>> {
+    fn dict(&self, value: ValueRef<'c>, len: usize) -> Result<Dict<'s>> {
+        let entry = |(key, item): (Option<RawKey<'c>>, _)| key.map(|key| self.build(item).map(|item| (Key::from(key), item)));
         let mut dict = Dict::with_capacity(len);
-        for (key, item) in value.raw_items() {
-            if let Some(key) = key {
-                dict.insert(key, self.build(item)?);
-            }
-        }
+        let add = |entry: Result<(Key, Value<'s>)>| entry.map(|(key, item)| drop(dict.insert(key, item)));
+        let ((), rest) = self.halves(
+            len,
+            |half| value.raw_items().take(half).filter_map(entry).try_for_each(add),
+            |half| value.raw_items().skip(half).filter_map(entry).collect::<Result<Vec<_>>>(),
+        )?;
+        rest.into_iter().for_each(|(key, item)| drop(dict.insert(key, item)));
         Ok(dict)
+    }
+
+    /// Builds the first half of `len` items and the rest, on two cores where they are many; both get the number of the half.
+    fn halves<A: Send, B: Send>(
+        &self,
+        len: usize,
+        first: impl FnOnce(usize) -> Result<A> + Send,
+        rest: impl FnOnce(usize) -> Result<B> + Send,
+    ) -> Result<(A, B)> {
+        let beside = len >= MANY && self.cairn.threads != Some(1);
+        let half = if beside { len / 2 } else { len };
+        let (first, rest) = join(beside, || first(half), || rest(half));
+        Ok((first?, rest?))
     }
 }
 

@@ -345,7 +345,7 @@ fn writing_to_a_mapped_load_leaves_the_file() {
     let before = std::fs::read(&path).unwrap();
     let cairn = Cairn::open(&path).unwrap();
     // SAFETY: the file is this test's own and does not change.
-    let mut loaded = unsafe { cairn.fetch_mapped(&[cairn.root()], &|_| Ok(())) }.unwrap();
+    let loaded = unsafe { cairn.fetch_mapped(&[cairn.root()], &|_| Ok(())) }.unwrap();
     let tensor = loaded.tensor(cairn.tensor("/0").unwrap()).unwrap();
     assert_eq!(tensor.as_slice::<u32>().unwrap()[99_999], 99_999);
     let data = tensor.storage().writable().unwrap();
