@@ -238,7 +238,8 @@ impl<'a> Dict<'a> {
         Self::default()
     }
 
-    pub(crate) fn with_capacity(n: usize) -> Self {
+    /// An empty dict with room for `n` entries.
+    pub fn with_capacity(n: usize) -> Self {
         let entries = IndexMap::with_capacity_and_hasher(n, KeyedState);
         memory::prefer_huge(std::ptr::from_ref(entries.as_slice()).cast::<(usize, Key, Value<'_>)>(), n);
         Self(entries)

@@ -114,10 +114,10 @@ impl<'py> Encoder<'_, 'py> {
     }
 
     fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: u32) -> Refused<Value<'static>> {
-        let mut out = Dict::new();
-        // A copy of the entries: `adapt` runs code, which may change the dict.
-        for entry in dict.items() {
-            let (key, item): (Bound<'py, PyAny>, Bound<'py, PyAny>) = entry.extract()?;
+        let mut out = Dict::with_capacity(dict.len());
+        // Copies of the entries: `adapt` runs code, which may change the dict. (Of keys and items, not of pairs: these would
+        // be as many new objects for the garbage collector to look through.)
+        for (key, item) in dict.keys().iter().zip(dict.values()) {
             let key = keys::encode(&key).ok_or_else(|| wrong_key(&key))?;
             let value = self.value(&item, depth + 1).map_err(|refusal| refusal.under(Place::Key(key.clone())))?;
             out.insert(key, value);
