@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Deflate the members of a .npz file.
     #[arg(long)]
     compress: bool,
+    /// Do not wait until a Cairn file is on the disk, as `cp` does not: a power cut may then lose it.
+    #[arg(long)]
+    no_sync: bool,
     /// Replace OUTPUT if it exists.
     #[arg(short, long)]
     force: bool,
@@ -73,6 +76,7 @@ impl Args {
             ("--untie", self.untie && !flat),
             ("--drop-names", self.drop_names && to == Format::Cairn),
             ("--compress", self.compress && to != Format::Npz),
+            ("--no-sync", self.no_sync && to != Format::Cairn),
         ];
         match idle.iter().find(|(_, idle)| *idle) {
             Some((option, _)) => Err(Failure::Usage(format!("{option} means nothing for a {} file", to.name()))),
@@ -179,7 +183,8 @@ impl Job<'_> {
         let root = &document.root;
         match self.to {
             Format::Cairn => {
-                save(&self.args.output, root, &options.metadata(metadata), self.ui)?;
+                let options = options.metadata(metadata).durable(!self.args.no_sync);
+                save(&self.args.output, root, &options, self.ui)?;
                 Ok(tensors(root))
             }
             Format::Safetensors => {

@@ -232,6 +232,7 @@ fn other_inputs_and_wrong_use() {
     let one = dict([("w", tensor(DType::U8, &[1], &[1]))]);
     place.save("a.cairn", &one).refuses(&["a.cairn", "b.bin"], 2, &["--to"]);
     place.refuses(&["a.cairn", "b.npy", "--compress"], 2, &["--compress"]);
+    place.refuses(&["a.cairn", "b.npy", "--no-sync"], 2, &["--no-sync"]);
     place.refuses(&["a.cairn", "b.cairn", "--flatten", "."], 2, &["--flatten"]);
     place.refuses(&["a.cairn", "b.npy", "--address", "/x"], 2, &["/x"]);
     place.convert(&["a.cairn", "b.bin", "--to", "safetensors"]);
@@ -251,4 +252,12 @@ fn damaged_tensors_are_named() {
     let at = usize::try_from(Cairn::from_bytes(&bytes).unwrap().tensor("/w").unwrap().file_range().unwrap().start).unwrap();
     bytes[at] ^= 1;
     place.put("a.cairn", &bytes).refuses(&["a.cairn", "a.safetensors"], 4, &["\"/w\"", "block-crc"]);
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_waiting_for_the_disk() {
+    let place = Place::new();
+    place.put("a", &safetensors(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[1, 2, 3, 4]));
+    place.convert(&["a", "waited.cairn"]).convert(&["a", "not.cairn", "--no-sync"]);
+    assert_eq!(place.get("waited.cairn"), place.get("not.cairn"));
 }
