@@ -40,6 +40,12 @@ class Maker:
     ) -> _Made:
         """What `Hooks.make` is to return: None where torch lacks the dtype or the shape."""
         dtype = DTYPES.get(name)
+        if dtype is not None and strides is None and len(shape) == 1 and name != PAIRS and not self._copies:
+            # Most of very many tensors are vectors, each the whole of a buffer that was not met before.
+            whole = 0 < len(data) == shape[0] * geometry[2] and data.flags.writeable
+            if whole and buffer is not None and buffer not in self._over:
+                made = self._over[buffer] = torch.frombuffer(data, dtype=dtype)
+                return made
         extents = shape if name != PAIRS else _torch_dtypes.shape_in_torch(name, shape)
         if dtype is None or extents is None:
             return None

@@ -32,7 +32,7 @@ pub(crate) struct Maker<'h, 'py> {
     py: Python<'py>,
     hooks: &'h Hooks<'py>,
     /// A file has few dtypes, and most tensors have the first one.
-    descrs: Vec<(DType, Option<Bound<'py, PyArrayDescr>>)>,
+    dtypes: Vec<Described<'py>>,
     /// Storages by the address of their first byte, and the last one of them: tensors that follow each other share it.
     memories: HashMap<usize, Bound<'py, Memory>>,
     last: Option<(usize, Bound<'py, Memory>)>,
@@ -40,25 +40,34 @@ pub(crate) struct Maker<'h, 'py> {
     file: Option<&'h Arc<Cairn<'static>>>,
 }
 
+/// A dtype and what Python calls it.
+#[derive(Clone)]
+struct Described<'py> {
+    dtype: DType,
+    descr: Option<Bound<'py, PyArrayDescr>>,
+    name: Bound<'py, PyString>,
+    geometry: Bound<'py, PyTuple>,
+}
+
 impl<'h, 'py> Maker<'h, 'py> {
     pub(crate) fn new(py: Python<'py>, hooks: &'h Hooks<'py>, file: Option<&'h Arc<Cairn<'static>>>) -> Self {
-        Self { py, hooks, descrs: Vec::new(), memories: HashMap::new(), last: None, file }
+        Self { py, hooks, dtypes: Vec::new(), memories: HashMap::new(), last: None, file }
     }
 
     /// The object of `tensor`, which views the buffer of a number, these bytes of its storage.
     pub(crate) fn object(&mut self, tensor: &Tensor<'static>, buffer: Option<(u32, Range<u64>)>) -> PyResult<Bound<'py, PyAny>> {
-        let descr = match self.descrs.iter().find(|(dtype, _)| dtype == tensor.dtype()) {
-            Some((_, found)) => found.clone(),
+        let described = match self.dtypes.iter().find(|known| known.dtype == *tensor.dtype()) {
+            Some(known) => known.clone(),
             None => self.describe(tensor.dtype())?,
         };
         let memory = self.memory(tensor.storage())?;
         if let Some(make) = &self.hooks.make {
-            let made = self.make(make, tensor, &memory, buffer)?;
+            let made = self.make(make, &described, tensor, &memory, buffer)?;
             if !made.is_none() {
                 return Ok(made);
             }
         }
-        match descr {
+        match described.descr {
             Some(descr) => memory::new_array(&memory, descr, tensor.shape(), tensor.byte_strides(), tensor.offset()),
             None => {
                 let data = self.bytes(&memory, 0, tensor.storage().len())?;
@@ -67,12 +76,15 @@ impl<'h, 'py> Maker<'h, 'py> {
         }
     }
 
-    fn describe(&mut self, dtype: &DType) -> PyResult<Option<Bound<'py, PyArrayDescr>>> {
+    fn describe(&mut self, dtype: &DType) -> PyResult<Described<'py>> {
         let geometry = dtype.geometry();
-        let found = self.hooks.describe.call1((dtype.name(), geometry.class.name(), geometry.elements, geometry.bytes))?;
+        let name = PyString::new(self.py, dtype.name());
+        let geometry = (geometry.class.name(), geometry.elements, geometry.bytes).into_pyobject(self.py)?;
+        let found = self.hooks.describe.call1((&name, geometry.get_item(0)?, geometry.get_item(1)?, geometry.get_item(2)?))?;
         let descr = if found.is_none() { None } else { Some(found.cast_into::<PyArrayDescr>()?) };
-        self.descrs.push((dtype.clone(), descr.clone()));
-        Ok(descr)
+        let described = Described { dtype: dtype.clone(), descr, name, geometry };
+        self.dtypes.push(described.clone());
+        Ok(described)
     }
 
     fn memory(&mut self, storage: &Storage<'static>) -> PyResult<Bound<'py, Memory>> {
@@ -97,19 +109,48 @@ impl<'h, 'py> Maker<'h, 'py> {
     fn make(
         &self,
         make: &Bound<'py, PyAny>,
+        described: &Described<'py>,
         tensor: &Tensor<'_>,
         memory: &Bound<'py, Memory>,
         buffer: Option<(u32, Range<u64>)>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let geometry = tensor.dtype().geometry();
-        let geometry = (geometry.class.name(), geometry.elements, geometry.bytes);
         let shape = PyTuple::new(self.py, tensor.shape())?;
         let strides = tensor.byte_strides().map(|s| PyTuple::new(self.py, s)).transpose()?;
         // The rest of the memory belongs to other buffers.
         let (number, range) = buffer.map_or_else(|| (None, 0..tensor.storage().len()), |(number, range)| (Some(number), range));
         let start = range.start;
         let data = self.bytes(memory, start, range.end - start)?;
-        make.call1((tensor.dtype().name(), geometry, shape, strides, data, tensor.offset() - start, number))
+        make.call1((&described.name, &described.geometry, shape, strides, data, tensor.offset() - start, number))
+    }
+}
+
+/// Keeps Python's garbage collector from looking, again and again, through the many objects of a load, none of which is
+/// garbage.
+pub(crate) struct Pause<'py>(Option<Bound<'py, PyAny>>);
+
+impl<'py> Pause<'py> {
+    /// A load of fewer objects is over before the collector comes often.
+    const MANY: usize = 10_000;
+
+    pub(crate) fn for_objects(py: Python<'py>, count: usize) -> PyResult<Self> {
+        if count < Self::MANY {
+            return Ok(Self(None));
+        }
+        let gc = py.import("gc")?.into_any();
+        let enabled = gc.call_method0("isenabled")?.is_truthy()?;
+        if enabled {
+            gc.call_method0("disable")?;
+        }
+        Ok(Self(Some(gc).filter(|_| enabled)))
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        if let Some(gc) = &self.0 {
+            // It was enabled, and enabling it cannot fail.
+            let _ = gc.call_method0("enable");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use crate::decode::{Decoder, Hooks, Maker, scalar};
+use crate::decode::{Decoder, Hooks, Maker, Pause, scalar};
 use crate::error::raise;
 use crate::{keys, memory, watch};
 
@@ -77,6 +77,7 @@ fn read<'py>(py: Python<'py>, cairn: &Cairn<'_>, how: &Loading<'_, 'py>) -> PyRe
     let loaded = watch::run(py, total, how.progress, |tick| {
         if mmap { memory::fetch_mapped(cairn, &values, tick) } else { cairn.fetch_copy(&values, tick) }
     })?;
+    let _pause = Pause::for_objects(py, cairn.tensors().len())?;
     Decoder::new(Maker::new(py, &hooks, None), cairn, loaded).picked(&picked)
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
+import cairnfile
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -83,3 +86,16 @@ print(held, status("VmRSS") - start)
         path,
     )
     assert 70_000_000 < first < 110_000_000 and last < 20_000_000
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_as_it_was_after_a_load_of_many(tmp_path, enabled):
+    path = tmp_path / "many.cairn"
+    cairnfile.save({str(n): np.full(2, n % 256, "u1") for n in range(10_001)}, path, durable=False)
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        assert len(cairnfile.load(path)) == 10_001
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was else gc.disable)()
