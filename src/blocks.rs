@@ -9,6 +9,9 @@ use crate::checksum::{crc32, mismatch};
 use crate::error::{Code, Error, Result};
 use crate::read::Cairn;
 
+/// Bytes of blocks that one thread verifies one after the other.
+const TOGETHER: usize = 4 << 20;
+
 /// Which blocks of a mapping were found intact: a bit each. Empty where every copy is verified anew.
 #[derive(Debug)]
 pub(crate) struct Verified(Vec<AtomicU64>);
@@ -80,13 +83,17 @@ impl Cairn<'_> {
 
     /// Verifies `blocks` of a file in memory, those that were not before, on all cores.
     pub(crate) fn verify_in_memory(&self, memory: &[u8], blocks: impl Iterator<Item = Block>) -> Result<()> {
+        self.source.check_mapped_len()?;
         let pending: Vec<Block> = blocks.filter(|b| !self.verified.contains(b.number)).collect();
-        crate::parallel::try_for_each(self.threads, pending, |block| {
-            let range = to_usize(block.start)?..to_usize(block.start + block.len)?;
-            let bytes = memory.get(range).ok_or_else(|| Error::at(Code::Changed, block.start, "the block is not in memory"))?;
-            self.check_block(&block, bytes)?;
-            self.verified.insert(block.number);
-            Ok(())
+        let some = pending.chunks((TOGETHER >> self.header.block_log2).max(1)).collect();
+        crate::parallel::try_for_each(self.threads, some, |some: &[Block]| {
+            some.iter().try_for_each(|block| {
+                let range = to_usize(block.start)?..to_usize(block.start + block.len)?;
+                let bytes = memory.get(range).ok_or_else(|| Error::at(Code::Changed, block.start, "the block is not in memory"))?;
+                self.check_block(block, bytes)?;
+                self.verified.insert(block.number);
+                Ok(())
+            })
         })
     }
 }

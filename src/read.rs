@@ -99,7 +99,8 @@ impl OpenOptions {
     ///
     /// # Safety
     /// For as long as the [`Cairn`] lives, nobody may truncate or change the file. Replacing it by rename, as this
-    /// crate does, is fine. A file that shrinks raises SIGBUS; bytes that change make verified data unverified.
+    /// crate does, is fine. A file that shrinks raises SIGBUS, unless its length tells before bytes are taken (`file-changed`);
+    /// bytes that change make verified data unverified.
     ///
     /// # Errors
     /// As [`OpenOptions::open`].
@@ -111,7 +112,7 @@ impl OpenOptions {
             return self.from_source(Source::Bytes(&[]));
         }
         // SAFETY: the caller's promise is the one that mapping needs.
-        self.from_source(Source::Map(unsafe { memory::map(&file) }?))
+        self.from_source(Source::Map(unsafe { memory::map(&file) }?, file))
     }
 
     /// Reads a file that is already in memory, without a copy.

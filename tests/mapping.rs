@@ -368,3 +368,17 @@ fn a_mapped_load_is_verified() {
     let loaded = unsafe { cairn.fetch_mapped(&[cairn.root()], &|_| Ok(())) };
     assert_eq!(loaded.err().map(|e| e.code()), Some(Code::BlockCrc));
 }
+
+/// What a mapping's length check catches before it could become a SIGBUS.
+#[test]
+fn a_mapped_file_that_was_cut_short_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.cairn");
+    let value = Value::from(vec![Value::from(Tensor::from_vec(&[300_000], vec![7u8; 300_000]).unwrap())]);
+    cairnfile::save(&path, &value).unwrap();
+    // SAFETY: the contract is broken on purpose; nothing is read behind the end, which is what this is about.
+    let cairn = unsafe { Cairn::map(&path) }.unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    assert_eq!(cairn.tensor("/0").unwrap().read().unwrap_err().code(), Code::Changed);
+    assert_eq!(cairn.load().unwrap_err().code(), Code::Changed);
+}
