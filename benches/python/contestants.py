@@ -5,32 +5,47 @@ A contestant is left out where its package is missing, and says so.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import pickle
+from dataclasses import dataclass
 from typing import Any, Callable
 
+import formats
 import numpy as np
 from workloads import flat
 
+Path = str
 
+
+@dataclass
 class Contestant:
-    """One format with one framework."""
+    """One format with one framework. What takes a name reads one tensor of a closed file, or 100 rows of it."""
 
-    def __init__(
-        self,
-        name: str,
-        needs: tuple[str, ...],
-        prepare: Callable[[Any], Any],
-        save: Callable[[Any, str], Any],
-        load: Callable[[str], Any],
-        open: Callable[[str], Any] | None = None,
-    ):
-        self.name, self.needs, self.prepare, self.save, self.load, self.open = name, needs, prepare, save, load, open
+    name: str
+    save: Callable[[Any, Path], Any]
+    load: Callable[[Path], Any]
+    needs: tuple[str, ...] = ()
+    prepare: Callable[[Any], Any] = flat
+    open: Callable[[Path], Any] | None = None
+    one: Callable[[Path, str], Any] | None = None
+    rows: Callable[[Path, str], Any] | None = None
 
     def missing(self) -> list[str]:
         """Packages that are not installed here."""
         return [package for package in self.needs if importlib.util.find_spec(package) is None]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _lazily(module: str, function: str) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        return getattr(importlib.import_module(module), function)(*arguments, **options)
+
+    return call
 
 
 def _torch_nest(value: Any) -> Any:
@@ -47,41 +62,74 @@ def _torch_flat(value: Any) -> dict:
     return _torch_nest(flat(value))
 
 
-def _lazily(module: str, function: str) -> Callable[..., Any]:
-    def call(*arguments: Any, **options: Any) -> Any:
-        return getattr(importlib.import_module(module), function)(*arguments, **options)
-
-    return call
-
-
-def _save_raw(value: dict[str, np.ndarray], path: str) -> None:
-    """The limit: the bytes of all tensors in one file, allocated first, in the largest calls."""
-    arrays = list(value.values())
+def _save_raw(value: dict[str, np.ndarray], path: Path) -> None:
+    """The limit: the bytes of all tensors in one file, allocated first, in large calls."""
     with open(path, "wb", buffering=0) as file:
-        os.posix_fallocate(file.fileno(), 0, sum(array.nbytes for array in arrays) or 1)
-        for start in range(0, len(arrays), 512):
-            pending = [memoryview(array.reshape(-1)).cast("B") for array in arrays[start : start + 512]]
-            while pending:
-                written = os.writev(file.fileno(), pending)
-                while pending and written >= len(pending[0]):
-                    written -= len(pending.pop(0))
-                if pending:
-                    pending[0] = pending[0][written:]
+        os.posix_fallocate(file.fileno(), 0, sum(array.nbytes for array in value.values()) or 1)
+        pending, size = [], 0
+        for array in value.values():
+            view = memoryview(array.reshape(-1)).cast("B")
+            for start in range(0, len(view), 4 << 20):
+                pending.append(view[start : start + (4 << 20)])
+                size += len(pending[-1])
+                if size >= 4 << 20 or len(pending) == 1024:
+                    _write_all(file.fileno(), pending)
+                    pending, size = [], 0
+        _write_all(file.fileno(), pending)
 
 
-def _load_raw(path: str) -> np.ndarray:
+def _write_all(file: int, pending: list[memoryview]) -> None:
+    while pending:
+        written = os.writev(file, pending)
+        while pending and written >= len(pending[0]):
+            written -= len(pending.pop(0))
+        if pending:
+            pending[0] = pending[0][written:]
+
+
+def _save_raw_synced(value: dict[str, np.ndarray], path: Path) -> None:
+    _save_raw(value, path)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _load_raw(path: Path) -> np.ndarray:
     """The limit of one thread: one array of NumPy's (huge pages), one file."""
     return np.fromfile(path, np.uint8)
 
 
-def _open_cairn(path: str) -> list:
+def _open_raw(path: Path) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read(64 << 10)
+
+
+def _cached(value: Any, path: Path) -> None:
+    """To the page cache only, as the peers save."""
+    _cairn_save(value, path, durable=False)
+
+
+def _open_cairn(path: Path) -> list:
     import cairnfile
 
     with cairnfile.open(path) as file:
         return [(address, tensor.dtype_name, tensor.shape) for address, tensor in file.items()]
 
 
-def _open_safetensors(path: str) -> list:
+def _one_cairn(path: Path, name: str) -> Any:
+    import cairnfile
+
+    with cairnfile.open(path) as file:
+        return np.asarray(file["/" + name])
+
+
+def _rows_cairn(path: Path, name: str) -> Any:
+    import cairnfile
+
+    with cairnfile.open(path) as file:
+        return file["/" + name][300:400]
+
+
+def _open_safetensors(path: Path) -> list:
     import safetensors
 
     with safetensors.safe_open(path, "numpy") as file:
@@ -89,72 +137,110 @@ def _open_safetensors(path: str) -> list:
         return [(name, part.get_dtype(), part.get_shape()) for name, part in slices]
 
 
-def _save_pickle(value: Any, path: str) -> None:
+def _one_safetensors(path: Path, name: str) -> Any:
+    import safetensors
+
+    with safetensors.safe_open(path, "numpy") as file:
+        return file.get_tensor(name)
+
+
+def _rows_safetensors(path: Path, name: str) -> Any:
+    import safetensors
+
+    with safetensors.safe_open(path, "numpy") as file:
+        return file.get_slice(name)[300:400]
+
+
+def _save_pickle(value: Any, path: Path) -> None:
     with open(path, "wb") as file:
         pickle.dump(value, file, protocol=5)
 
 
-def _load_pickle(path: str) -> Any:
+def _load_pickle(path: Path) -> Any:
     with open(path, "rb") as file:
         return pickle.load(file)
 
 
-def _save_npy(value: dict[str, np.ndarray], path: str) -> None:
+def _save_npy(value: dict[str, np.ndarray], path: Path) -> None:
     os.makedirs(path, exist_ok=True)
-    for n, array in enumerate(value.values()):
-        np.save(os.path.join(path, f"{n}.npy"), array)
+    for name, array in value.items():
+        np.save(os.path.join(path, f"{name}.npy"), array)
 
 
-def _load_npy(path: str) -> list:
-    return [np.load(os.path.join(path, name)) for name in os.listdir(path)]
+def _load_npy(path: Path) -> dict[str, np.ndarray]:
+    return {name.removesuffix(".npy"): np.load(os.path.join(path, name)) for name in os.listdir(path)}
 
 
-def _load_npz(path: str) -> dict:
-    with np.load(path) as file:
+def _load_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path + ".npz") as file:
         return {name: file[name] for name in file}
 
 
-def _clones(tensors: dict) -> dict:
-    return {name: tensor.clone() for name, tensor in tensors.items()}
+def _clones(path: Path) -> dict:
+    return {name: tensor.clone() for name, tensor in _torch_safetensors_load(path).items()}
 
 
-_same = lambda value: value  # noqa: E731
+def _torch_load(path: Path) -> Any:
+    import torch
+
+    return torch.load(path, weights_only=True)
+
+
+def _torch_load_mapped(path: Path) -> Any:
+    import torch
+
+    return torch.load(path, weights_only=True, mmap=True)
+
 
 _cairn_save, _cairn_load = _lazily("cairnfile", "save"), _lazily("cairnfile", "load")
-_torch_cairn_save = _lazily("cairnfile.torch", "save")
+_torch_cairn_save, _torch_cairn_load = _lazily("cairnfile.torch", "save"), _lazily("cairnfile.torch", "load")
 _safetensors_save, _safetensors_load = _lazily("safetensors.numpy", "save_file"), _lazily("safetensors.numpy", "load_file")
-_torch_safetensors_load = _lazily("safetensors.torch", "load_file")
+_torch_safetensors_save, _torch_safetensors_load = (_lazily("safetensors.torch", name) for name in ("save_file", "load_file"))
+_torch_save = _lazily("torch", "save")
 
-
-def _cached(value: Any, path: str) -> None:
-    """To the page cache only, as the peers save."""
-    _cairn_save(value, path, durable=False)
-
+_cairn = {"needs": ("cairnfile",), "prepare": _same}
+_torch = ("torch",)
 
 CONTESTANTS = [
-    Contestant("raw bytes", (), flat, _save_raw, _load_raw),
-    Contestant("cairnfile", ("cairnfile",), _same, _cached, _cairn_load, _open_cairn),
-    Contestant("cairnfile durable", ("cairnfile",), _same, _cairn_save, _cairn_load),
-    Contestant("cairnfile mmap", ("cairnfile",), _same, _cached, lambda path: _cairn_load(path, mmap=True)),
+    Contestant("raw bytes", _save_raw, _load_raw, open=_open_raw),
+    Contestant("raw bytes, fsync", _save_raw_synced, _load_raw),
+    Contestant("cairnfile", _cached, _cairn_load, open=_open_cairn, one=_one_cairn, rows=_rows_cairn, **_cairn),
+    Contestant("cairnfile durable", _cairn_save, _cairn_load, **_cairn),
+    Contestant("cairnfile mmap", _cached, lambda path: _cairn_load(path, mmap=True), **_cairn),
     Contestant(
         "cairnfile.torch",
-        ("cairnfile", "torch"),
-        _torch_nest,
         lambda value, path: _torch_cairn_save(value, path, durable=False),
-        _lazily("cairnfile.torch", "load"),
-    ),
-    Contestant("safetensors.numpy", ("safetensors",), flat, _safetensors_save, _safetensors_load, _open_safetensors),
-    Contestant(
-        "safetensors.torch + clone",
-        ("safetensors", "torch"),
-        _torch_flat,
-        _lazily("safetensors.torch", "save_file"),
-        lambda path: _clones(_torch_safetensors_load(path)),
+        _torch_cairn_load,
+        needs=("cairnfile", "torch"),
+        prepare=_torch_nest,
     ),
     Contestant(
-        "torch.save", ("torch",), _torch_nest, _lazily("torch", "save"), lambda path: _lazily("torch", "load")(path, weights_only=True)
+        "safetensors.numpy",
+        _safetensors_save,
+        _safetensors_load,
+        needs=("safetensors",),
+        open=_open_safetensors,
+        one=_one_safetensors,
+        rows=_rows_safetensors,
     ),
-    Contestant("np.save, a file each", (), flat, _save_npy, _load_npy),
-    Contestant("np.savez", (), flat, lambda value, path: np.savez(path, **value), lambda path: _load_npz(path + ".npz")),
-    Contestant("pickle 5", (), _same, _save_pickle, _load_pickle),
+    Contestant("safetensors.torch + clone", _torch_safetensors_save, _clones, needs=("safetensors", "torch"), prepare=_torch_flat),
+    Contestant("torch.save", _torch_save, _torch_load, needs=_torch, prepare=_torch_nest),
+    Contestant("torch.save, mmap", _torch_save, _torch_load_mapped, needs=_torch, prepare=_torch_nest),
+    Contestant("np.save, a file each", _save_npy, _load_npy),
+    Contestant("np.savez", lambda value, path: np.savez(path, **value), _load_npz),
+    Contestant("pickle 5", _save_pickle, _load_pickle, prepare=_same),
+    Contestant("GGUF", formats.save_gguf, formats.load_gguf, needs=("gguf",), open=formats.open_gguf),
+    Contestant("Arrow IPC", formats.save_arrow, formats.load_arrow, needs=("pyarrow",), open=formats.open_arrow),
+    Contestant("HDF5", formats.save_hdf5, formats.load_hdf5, needs=("h5py",), open=formats.open_hdf5),
+    Contestant(
+        "MXNet nd", formats.save_mxnet, formats.load_mxnet, needs=("mxnet",), prepare=lambda value: formats.mxnet_arrays(flat(value))
+    ),
+    Contestant(
+        "TensorBundle",
+        formats.save_bundle,
+        formats.load_bundle,
+        needs=("tensorflow",),
+        prepare=lambda value: formats.tensorflow_tensors(flat(value)),
+        open=formats.open_bundle,
+    ),
 ]

@@ -28,6 +28,24 @@ def gpt2() -> dict[str, np.ndarray]:
     return {name: _random(shape, rng) for name, shape in shapes.items()}
 
 
+def billion() -> dict[str, np.ndarray]:
+    """W2: about a billion parameters of 2 bytes, 2.47 GB: 16 layers as the Llama family has them."""
+    rng = np.random.default_rng(2)
+    shapes: dict[str, tuple[int, ...]] = {"embed": (128_256, 2048)}
+    for layer in range(16):
+        for name, shape in {
+            "q": (2048, 2048), "k": (512, 2048), "v": (512, 2048), "o": (2048, 2048),
+            "gate": (8192, 2048), "up": (8192, 2048), "down": (2048, 8192), "norm1": (2048,), "norm2": (2048,),
+        }.items():  # fmt: skip
+            shapes[f"layers.{layer}.{name}"] = shape
+    return {name: rng.integers(0, 1 << 16, shape, np.uint16) for name, shape in shapes.items()}
+
+
+def one() -> dict[str, np.ndarray]:
+    """W5: one tensor, 4.3 GB."""
+    return {"weight": np.arange(1_073_750_000, dtype=np.float32)}
+
+
 def small(count: int = 100_000) -> dict[str, np.ndarray]:
     """W3: many tensors of 64 f32, 25.6 MB for 100,000."""
     return {f"layers.{n // 100}.experts.{n % 100}.w": np.full(64, n, np.float32) for n in range(count)}
@@ -41,7 +59,11 @@ def training() -> dict[str, Any]:
     return {"model": model, "optimizer": {"state": state, "param_groups": groups}, "step": 1000, "rng": bytes(range(256)) * 20}
 
 
-WORKLOADS = {"W1": gpt2, "W3": small, "W4": training}
+WORKLOADS = {"W1": gpt2, "W2": billion, "W3": small, "W4": training, "W5": one, "W6": lambda: small(1_000_000)}
+
+# What is read alone, and in rows.
+ONE = {"W1": "h.5.attn.c_attn.weight", "W3": "layers.500.experts.50.w", "W6": "layers.5000.experts.50.w"}
+ROWS = {"W1": "wte.weight"}
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, np.ndarray]:
