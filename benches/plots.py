@@ -36,6 +36,8 @@ def peers(results, folder: Path) -> None:
         times = {n: 1000 * median(s) for n, s in results.times("python", "W1", operation).items() if "fsync" not in n and "durable" not in n}
         times = {name: ms for name, ms in times.items() if operation == "load" or "mmap" not in name}
         limit = 1000 * median(results.times("rust", "W1", operation)["raw"])
+        if not times:
+            raise KeyError("python:W1")
         names = sorted((name for name in times if not name.startswith("raw")), key=times.__getitem__, reverse=True)
         values = [times[name] for name in names]
         bars = axis.barh(names, values, color=[CAIRN if name.startswith("cairn") else PEER for name in names], height=0.7)

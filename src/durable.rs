@@ -145,16 +145,29 @@ fn locked_temporary(directory: &Path, prefix: &str) -> std::io::Result<NamedTemp
 
 /// Removes what interrupted saves of the same target left behind; live ones hold a lock.
 fn sweep(directory: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
+    for name in names(directory) {
         let stray = name.to_str().and_then(|n| n.strip_prefix(prefix)?.strip_suffix(SUFFIX)).is_some_and(|random| !random.contains('.'));
-        if stray && let Some(locked) = lock_abandoned(&entry.path()) {
+        let path = directory.join(&name);
+        if stray && let Some(locked) = lock_abandoned(&path) {
             // Removed under the lock: its maker may have just made it, and would take the lock as a sign that it stays.
-            let _ = fs::remove_file(entry.path());
+            let _ = fs::remove_file(path);
             drop(locked);
         }
     }
+}
+
+/// The names in a directory, as far as they can be read. (The standard library's iterator panics where closing fails.)
+#[cfg(unix)]
+fn names(directory: &Path) -> Vec<std::ffi::OsString> {
+    use std::os::unix::ffi::OsStringExt;
+    let entries = File::open(directory).ok().and_then(|directory| rustix::fs::Dir::new(directory).ok());
+    let name = |entry: rustix::io::Result<rustix::fs::DirEntry>| entry.ok().map(|entry| entry.file_name().to_owned().into_bytes());
+    entries.into_iter().flatten().map_while(name).map(std::ffi::OsString::from_vec).collect()
+}
+
+#[cfg(not(unix))]
+fn names(directory: &Path) -> Vec<std::ffi::OsString> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
 }
 
 /// The file at `path`, locked, if nobody else has it locked.

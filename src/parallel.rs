@@ -9,7 +9,7 @@ pub type Progress<'p> = &'p (dyn Fn(u64) -> Result<()> + Sync);
 #[cfg(feature = "rayon")]
 pub(crate) fn try_for_each<T: Send>(threads: Option<usize>, items: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     use rayon::prelude::*;
-    if items.len() < 2 || threads == Some(1) {
+    if items.len() < 2 || threads == Some(1) || (threads.is_none() && !started()) {
         return items.into_iter().try_for_each(work);
     }
     let run = || {
@@ -30,7 +30,7 @@ fn cores() -> usize {
 /// Both outcomes; with `beside`, another core sees to one of them.
 #[cfg(feature = "rayon")]
 pub(crate) fn join<A: Send, B: Send>(beside: bool, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    if beside { rayon::join(a, b) } else { (a(), b()) }
+    if beside && started() { rayon::join(a, b) } else { (a(), b()) }
 }
 
 #[cfg(not(feature = "rayon"))]
@@ -72,6 +72,18 @@ pub(crate) fn lane<T, R>(_: Option<usize>, _: bool, work: impl Fn(T), main: impl
 #[cfg(not(feature = "rayon"))]
 pub(crate) fn try_for_each<T>(_: Option<usize>, items: Vec<T>, work: impl Fn(T) -> Result<()>) -> Result<()> {
     items.into_iter().try_for_each(work)
+}
+
+/// Whether there are threads: a machine that cannot start any must not keep a checkpoint from being saved or loaded.
+#[cfg(feature = "rayon")]
+fn started() -> bool {
+    static STARTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let start = || match rayon::ThreadPoolBuilder::new().build_global() {
+        Ok(()) => true,
+        // Somebody has started them already, or they cannot be.
+        Err(error) => std::error::Error::source(&error).is_none(),
+    };
+    rayon::current_thread_index().is_some() || *STARTED.get_or_init(start)
 }
 
 /// A pool of its own for a caller who asked for a number of threads; the global one otherwise.

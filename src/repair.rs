@@ -61,24 +61,81 @@ impl Repair {
 /// data is missing; `trailer-mismatch` where header and trailer lead to two different indexes, both intact; what
 /// `read_at` returns.
 pub fn plan(read_at: ReadAt<'_>, file_len: u64) -> Result<Repair> {
-    let file = Damaged { read_at, len: file_len };
-    let header = file.header()?;
-    let trailer = file.trailer();
-    match (header, trailer) {
-        (_, Err(error)) if error.class() == Class::Unsupported => Err(error),
-        (Ok(header), _) if !header.streamed => file.planned(header, file.other_view(&header)),
-        (Ok(header), Ok(trailer)) => header.check_trailer(&trailer, file_len - HEADER_LEN).and_then(|()| file.streamed(&trailer)),
-        (_, Ok(trailer)) if trailer.streamed => file.streamed(&trailer),
-        (_, Ok(trailer)) => file.planned(Header { trailer: false, index_offset: HEADER_LEN, ..trailer }, None),
-        (Ok(_), Err(error)) => Err(error.context("a streamed file has one index, and its trailer alone says where it is")),
-        (Err(error), Err(_)) if error.code() == Code::Magic => Err(error),
-        (Err(error), Err(_)) => Err(error.context("neither header nor trailer is intact")),
+    Damaged { read_at, len: file_len, all_data: true }.plan()
+}
+
+/// As [`plan`], where tensor data may be missing too: what makes the file one that can be opened, so that what is intact of
+/// its data can be taken. Missing bytes are to be zeros, which the checksums of their blocks will not match. A streamed
+/// file's trailer is looked for in front of what was appended.
+///
+/// ```
+/// use cairnfile::{Tensor, WriteOptions, repair};
+/// let tensor = Tensor::from_vec(&[100], vec![1u8; 100]).unwrap();
+/// let whole = cairnfile::to_bytes(&tensor.into(), &WriteOptions::new()).unwrap();
+/// let cut = &whole[..whole.len() / 2];
+/// let read = |at: u64, len: u64| Ok(cut[at as usize..(at + len) as usize].to_vec());
+/// assert!(repair::plan(&read, cut.len() as u64).is_err());
+/// assert_eq!(repair::structure(&read, cut.len() as u64).unwrap().file_len, whole.len() as u64);
+/// ```
+///
+/// # Errors
+/// As [`plan`], but for missing data.
+pub fn structure(read_at: ReadAt<'_>, file_len: u64) -> Result<Repair> {
+    let file = Damaged { read_at, len: file_len, all_data: false };
+    let outcome = file.plan();
+    if let Err(error) = &outcome
+        && error.class() != Class::Unsupported
+        && let Some(len) = file.end_of_streamed()?
+    {
+        return Damaged { len, ..file }.plan();
+    }
+    outcome
+}
+
+impl Damaged<'_> {
+    fn plan(&self) -> Result<Repair> {
+        let (file, file_len) = (self, self.len);
+        let header = file.header()?;
+        let trailer = file.trailer();
+        match (header, trailer) {
+            (_, Err(error)) if error.class() == Class::Unsupported => Err(error),
+            (Ok(header), _) if !header.streamed => file.planned(header, file.other_view(&header)),
+            (Ok(header), Ok(trailer)) => header.check_trailer(&trailer, file_len - HEADER_LEN).and_then(|()| file.streamed(&trailer)),
+            (_, Ok(trailer)) if trailer.streamed => file.streamed(&trailer),
+            (_, Ok(trailer)) => file.planned(Header { trailer: false, index_offset: HEADER_LEN, ..trailer }, None),
+            (Ok(_), Err(error)) => Err(error.context("a streamed file has one index, and its trailer alone says where it is")),
+            (Err(error), Err(_)) if error.code() == Code::Magic => Err(error),
+            (Err(error), Err(_)) => Err(error.context("neither header nor trailer is intact")),
+        }
+    }
+
+    /// The length of a streamed file with something behind it, found by its trailer.
+    fn end_of_streamed(&self) -> Result<Option<u64>> {
+        const STEP: u64 = 1 << 20;
+        let mut end = self.len & !(HEADER_LEN - 1);
+        while end >= MIN_FILE_LEN {
+            let start = end.saturating_sub(STEP);
+            let bytes = self.get(start, end - start)?;
+            // Trailers lie at multiples of their length.
+            let (candidates, _) = bytes.as_chunks::<64>();
+            for (i, candidate) in candidates.iter().enumerate().rev() {
+                let at = start + from_usize(i) * HEADER_LEN;
+                let trailer = Header::parse(candidate, at, Role::StreamedTrailer);
+                if at > 0 && trailer.is_ok_and(|t| t.streamed && t.trailer && t.file_len == at + HEADER_LEN) {
+                    return Ok(Some(at + HEADER_LEN));
+                }
+            }
+            end = start;
+        }
+        Ok(None)
     }
 }
 
 struct Damaged<'r> {
     read_at: ReadAt<'r>,
     len: u64,
+    /// Whether tensor data must be there.
+    all_data: bool,
 }
 
 /// An index whose checksum is right, and what it says.
@@ -193,7 +250,7 @@ impl Damaged<'_> {
     /// Refuses a file that ends before its tensor data does.
     fn check_data(&self, found: &Found) -> Result<()> {
         let end = found.index.buffers.end();
-        if self.len < end {
+        if self.all_data && self.len < end {
             let detail = format!("the file has {} bytes, its tensor data ends at {end}: what is missing is stored once", self.len);
             return Err(Error::at(Code::Truncated, self.len, detail));
         }

@@ -14,13 +14,13 @@ mod extract;
 mod formats;
 mod get;
 mod info;
-
 mod literal;
 mod ls;
 mod mapping;
 mod merge;
 mod print;
 mod repair;
+mod salvage;
 mod show;
 mod ties;
 mod values;
@@ -35,7 +35,7 @@ use common::{Outcome, Ui};
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done; the answer is yes
-  1  the answer is no: `verify` found damage, `diff` found a difference
+  1  the answer is no: `verify` found damage, `diff` a difference, `salvage` lost something
   2  wrong use: an unknown option, no such address, an output that exists
   3  unsupported: a newer or extended file, or one that the target format cannot hold
   4  the file was refused: truncated, malformed, corrupt, invalid or above a limit
@@ -76,6 +76,7 @@ enum Command {
     Get(get::Args),
     Diff(diff::Args),
     Repair(repair::Args),
+    Salvage(salvage::Args),
     Merge(merge::Args),
     Extract(extract::Args),
 }
@@ -92,6 +93,7 @@ impl Command {
             Self::Get(args) => get::run(args, ui),
             Self::Diff(args) => diff::run(args, ui),
             Self::Repair(args) => repair::run(args, ui),
+            Self::Salvage(args) => salvage::run(args, ui),
             Self::Merge(args) => merge::run(args, ui),
             Self::Extract(args) => extract::run(args, ui),
         }

@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
     }
 }
 
-fn read_at(mut file: &File, at: u64, len: u64) -> Result<Vec<u8>, Error> {
+/// `len` bytes of a file from `at` on, or as many as there are.
+pub(crate) fn read_at(mut file: &File, at: u64, len: u64) -> Result<Vec<u8>, Error> {
     let failed = |error| Error::io(format!("cannot read {len} bytes at byte {at}"), error);
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(at)).map_err(failed)?;
@@ -87,7 +88,8 @@ fn mend(args: &Args, ui: &Ui, file: &File, repair: &Repair, len: u64) -> Result<
     report.ok_or_else(|| Failure::Usage("nothing was checked".to_owned()))
 }
 
-fn copy(mut file: &File, out: &mut File, repair: &Repair) -> Outcome {
+/// The mended file, in `out`.
+pub(crate) fn copy(mut file: &File, out: &mut File, repair: &Repair) -> Outcome {
     file.seek(SeekFrom::Start(0))?;
     std::io::copy(&mut file.take(repair.file_len), out)?;
     out.set_len(repair.file_len)?;

@@ -43,7 +43,7 @@ pub(crate) fn load<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = options(max_memory);
-    let cairn = py.detach(|| options.open(&path)).map_err(|e| raise(py, &e))?;
+    let cairn = watch::briefly(py, || options.open(&path))?;
     read(py, &cairn, &Loading { hooks, only, mmap, progress })
 }
 
@@ -57,7 +57,8 @@ pub(crate) fn loads<'py>(
     max_memory: Option<u64>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let cairn = options(max_memory).from_bytes(data.as_bytes()).map_err(|e| raise(py, &e))?;
+    let (options, bytes) = (options(max_memory), data.as_bytes());
+    let cairn = watch::briefly(py, || options.from_bytes(bytes))?;
     read(py, &cairn, &Loading { hooks, only, mmap: false, progress })
 }
 
@@ -86,8 +87,7 @@ fn read<'py>(py: Python<'py>, cairn: &Cairn<'_>, how: &Loading<'_, 'py>) -> PyRe
 #[pyo3(signature = (path, hooks, mmap, max_memory))]
 pub(crate) fn open(py: Python<'_>, path: PathBuf, hooks: Py<PyAny>, mmap: bool, max_memory: Option<u64>) -> PyResult<File> {
     let options = options(max_memory);
-    let opened = py.detach(|| if mmap { memory::map(&options, &path) } else { options.open(&path) });
-    let cairn = Arc::new(opened.map_err(|e| raise(py, &e))?);
+    let cairn = Arc::new(watch::briefly(py, || if mmap { memory::map(&options, &path) } else { options.open(&path) })?);
     Ok(File { cairn: Mutex::new(Some(cairn)), path, hooks, mmap })
 }
 

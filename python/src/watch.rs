@@ -41,6 +41,11 @@ fn on_threads<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     crate::memory::pool(pool).install(work)
 }
 
+/// Runs `work`, which may want all cores, without the interpreter's lock; it is over before anybody wants to stop it.
+pub(crate) fn briefly<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    py.detach(|| on_threads(work)).map_err(|e| raise(py, &e))
+}
+
 /// Runs `work`, which reports the bytes it has done, without the interpreter's lock. `progress(done, total)` is called
 /// from this thread; what it or a signal handler raises stops the work and is raised here.
 pub(crate) fn run<T: Send>(
@@ -50,7 +55,7 @@ pub(crate) fn run<T: Send>(
     work: impl FnOnce(&(dyn Fn(u64) -> Result<()> + Sync)) -> Result<T> + Send,
 ) -> PyResult<T> {
     if total < LONG && progress.is_none() {
-        return py.detach(|| on_threads(|| work(&|_| Ok(())))).map_err(|e| raise(py, &e));
+        return briefly(py, || work(&|_| Ok(())));
     }
     let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let tick = |n| {

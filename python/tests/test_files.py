@@ -189,3 +189,19 @@ def test_a_forked_process_goes_on(tmp_path):
             os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert file["/w"][7] == 7 and (tmp_path / "child.cairn").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_file_of_many_tensors_opens_after_a_fork(path):
+    """Its index is checked by several threads, which a fork does not copy."""
+    value = {str(n): np.full(1, n, "u4") for n in range(20_000)}
+    cairnfile.save(value, path, durable=False)
+    assert len(cairnfile.load(path)) == 20_000
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        with cairnfile.open(path) as file:
+            found = len(file)
+        os._exit(0 if found == 20_000 and len(cairnfile.load(path)) == 20_000 else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -116,7 +116,7 @@ pub(crate) fn in_place(directory: &Path, repetitions: usize) {
         raw::prime(ELEMENTS * 4);
     };
     let options = WriteOptions::new().durable(false);
-    let compute = |out: &mut [f32]| (0u16..).cycle().zip(out).for_each(|(i, x)| *x = f32::from(i) * 0.5);
+    let compute = |out: &mut [f32]| (0..=u16::MAX).cycle().zip(out).for_each(|(i, x)| *x = f32::from(i) * 0.5);
     let length = usize::try_from(ELEMENTS).unwrap();
     row(
         "1 GB",
