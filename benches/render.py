@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import plots
-from targets import ROWS, Row
+from targets import FIGURES, MEMORY, ROWS, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTES = ROOT / "benches" / "notes.md"
@@ -25,7 +25,11 @@ class Results:
             if not name.startswith("python:"):
                 for line in part["found"]:
                     self.rust[line["workload"], line["row"]] = line
-        self.python = {name.partition(":")[2]: part["found"] for name, part in self.parts.items() if name.startswith("python:")}
+        self.python: dict[str, dict] = {name.partition(":")[2]: part["found"] for name, part in self.parts.items() if name.startswith("python:")}
+        for environment, found in self.python.pop("count", {}).items():
+            versions = found.pop("versions")
+            for workload, one in found.items():
+                self.python.setdefault(workload, {})[environment] = {**one, "versions": versions}
 
     def times(self, side: str, workload: str, row: str) -> dict[str, list[float]]:
         """Seconds of each contestant."""
@@ -104,7 +108,7 @@ def targets(results: Results, reasons: dict[str, str]) -> str:
             lines.append(f"| {row.title} | – | – | not measured | – | – | – | |")
             continue
         took = [seconds / row.per for seconds in times[row.cairn]]
-        side, name = ("rust", "raw") if row.raw == "rust load" else (row.side, row.raw)
+        side, name = ("rust", row.raw[5:]) if row.raw.startswith("rust:") else (row.side, row.raw)
         raw = results.times(side, row.workload, row.row).get(name)
         against = ratio(took, raw) if raw and raw is not times[row.cairn] else None
         peer = best_peer(results, row)
@@ -117,7 +121,22 @@ def targets(results: Results, reasons: dict[str, str]) -> str:
             f"| {row.title} | {cell(raw)} | {f'{milliseconds(peer[1])} {peer[0]}' if peer else '–'} | {cell(took)} "
             f"| {f'{against:.2f}' if against else '–'} | {f'{median(took) / peer[1]:.2f}' if peer else '–'} | {text} | {mark} |"
         )
+    lines += figures(results)
     return "\n".join(lines) + ("\n\nWhat was not met, and why:\n\n" + "\n".join(notes) if notes else "")
+
+
+def figures(results: Results) -> list[str]:
+    """The rows that are bytes."""
+    lines = []
+    for row in FIGURES:
+        found = {**results.figures(row.workload, MEMORY), **results.figures(row.workload, row.row)}
+        if len(found) < 3:
+            lines.append(f"| {row.title} | – | – | not measured | – | – | – | |")
+            continue
+        cairn, peer, target = row.value(found, "cairn"), row.value(found, "safetensors"), row.target(found)
+        cells = [row.title, "0", f"{figure(peer)} safetensors", figure(cairn), "–", f"{cairn / peer:.2f}" if peer > 0 else "–", f"≤ {target:,.0f}"]
+        lines.append(f"| {' | '.join(cells)} | {'met' if cairn <= target else '**not met**'} |")
+    return lines
 
 
 def rust_tables(results: Results) -> str:
@@ -138,12 +157,14 @@ def figure(value) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
 
 
-OPERATIONS = ("save", "load", "cold", "open", "one", "rows")
+OPERATIONS = ("save", "durable", "load", "cold", "touch", "open", "one", "rows")
 
 
 def python_tables(results: Results) -> str:
     out = []
     for workload, environments in results.python.items():
+        if workload.startswith("10^"):
+            continue
         out.append(f"\n### {workload}, {next(iter(environments.values()))['payload'] / 1e6:,.0f} MB\n")
         shown = [op for op in OPERATIONS if any(op in ops for env in environments.values() for ops in env["seconds"].values())]
         out.append("| | " + " | ".join(shown) + " | MB beyond the payload: save / load |\n|---|" + "--:|" * (len(shown) + 1))
@@ -152,11 +173,23 @@ def python_tables(results: Results) -> str:
             for name, operations in found["seconds"].items():
                 if environment != "python" and name.startswith("raw"):
                     continue
-                cells = [cell(operations.get(op), raw.get(op) if name != "raw bytes" else None) for op in shown]
+                why = found.get("left_out", {}).get(name, {})
+                cells = [why[op] if op in why else cell(operations.get(op), raw.get(op) if name != "raw bytes" else None) for op in shown]
                 peak = found["memory"].get(name)
                 beyond = f"{peak['save'] / 1e6:.0f} / {(peak['load'] - found['payload']) / 1e6:.0f}" if peak else "–"
                 out.append(f"| {name} | " + " | ".join(cells) + f" | {beyond} |")
-    return "\n".join(out)
+            out += [f"| {name} | left out: {why[op]} |" for name, why in found.get("left_out", {}).items() for op in ("all", "save") if op in why]
+    return "\n".join(out) + counts(results)
+
+
+def counts(results: Results) -> str:
+    """Opening by the number of tensors: a line a format."""
+    sizes = [workload for workload in results.python if workload.startswith("10^")]
+    times = {workload: results.times("python", workload, "open") for workload in sizes}
+    names = dict.fromkeys(name for found in times.values() for name in found)
+    lines = [f"| {name} | " + " | ".join(cell(times[workload].get(name)) for workload in sizes) + " |" for name in names]
+    heading = "\n\n### open until all names, dtypes and shapes are known, by the number of tensors\n\n"
+    return heading + "\n".join(["| | " + " | ".join(sizes) + " |", "|---|" + "--:|" * len(sizes), *lines]) if sizes else ""
 
 
 def reasons() -> tuple[str, dict[str, str]]:
@@ -194,7 +227,9 @@ mapping (map), open and a read of 64 KiB (open), pread (one, rows). The best pee
 
 ## Python: every contestant
 
-`save` ends in the page cache, but for `durable` and `fsync`; a load has every tensor in memory of its own, but for those called mmap.
+`save` ends in the page cache, `durable` on the disk; a load has every tensor in memory of its own, but for those called mmap; `cold` is a load
+of a file that the page cache was told to forget; `touch` maps and reads every byte; `one` and `rows` open the file, and read one tensor or
+100 rows of one. What took longer than its limit was ended.
 {python_tables(results)}
 """
     (ROOT / "benches" / "RESULTS.md").write_text(page)

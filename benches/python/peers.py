@@ -1,38 +1,40 @@
 #!/usr/bin/env python3
 """Times cairnfile beside its peers and beside the bare system calls, on the same values in one run.
 
-    benches/python/peers.py [W1 … W6] [--repetitions 5] [--only NAME …] [--cap SECONDS] [--json] [--folder DIR]
+    benches/python/peers.py [W1 … W6] [--repetitions 5] [--only NAME …] [--operations save …] [--cap SECONDS] [--limit SECONDS]
+                            [--json] [--folder DIR]
 
 Contestants take turns; memory is touched and freed before each turn, since memory that the host took back is slow to
-get. `save` ends in the page cache (`durable` on the disk), `load` has every tensor in memory of its own, `cold` loads a
-file that the page cache was told to forget, `open` knows all names, dtypes and shapes, `one` and `rows` read one tensor
-of a closed file and 100 rows of it. Medians with the range; ratios are to the raw bytes of the same turn. A contestant
-whose first turn takes longer than the cap has that turn alone, marked with (1). Memory is the growth of the peak of a
-process of its own beyond the payload.
+get. `save` ends in the page cache, `durable` on the disk (with fsync, where a format does not see to it), `load` has every
+tensor in memory of its own, `cold` loads a file that the page cache was told to forget, `touch` maps and reads every byte,
+`open` knows all names, dtypes and shapes, `one` and `rows` read one tensor of a closed file and 100 rows of one. Medians
+with the range; ratios are to the raw bytes of the same turn. A contestant whose first turn takes longer than the cap has
+that turn alone, marked with (1); an operation that takes longer than the limit is ended and left out. Memory is the growth
+of the peak of a process of its own beyond the payload. `10^2` to `10^6` are so many small tensors, for `open`.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib
-import importlib.util
 import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from statistics import median
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import numpy as np
 from contestants import CONTESTANTS, Contestant
 from workloads import ONE, ROWS, WORKLOADS, flat
 
-OPERATIONS = ("save", "load", "cold", "open", "one", "rows")
+OPERATIONS = ("save", "durable", "load", "cold", "touch", "open", "one", "rows")
 RAW = "raw bytes"
 
 
@@ -52,12 +54,29 @@ def remove(path: str) -> None:
     shutil.rmtree(path) if os.path.isdir(path) else [os.remove(found) for found in files(path)]
 
 
-def forget(path: str) -> None:
-    """Has the system write the files of `path` and forget their pages."""
+def forget(path: str, keep: bool = False) -> None:
+    """Has the system write the files of `path` and, unless they are to be kept, forget their pages."""
     for found in files(path):
         with open(found, "rb") as file:
             os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if not keep:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Ends what takes longer, as soon as it comes back to the interpreter."""
+
+    def end(*_: Any) -> None:
+        raise TimeoutError(f"slower than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -87,62 +106,99 @@ def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def works(c: Contestant, prepared: Any, path: str, workload: str) -> dict[str, Callable[[], Any]]:
-    """What is timed, in its order."""
-    out = {"save": lambda: c.save(prepared, path), "load": lambda: c.load(path)}
+    """What is timed, in its order. The cached save comes last of the two: some leave a durable file out of the cache."""
+
+    def durable() -> None:
+        c.save(prepared, path)
+        forget(path, keep=True)
+
+    out = {
+        "durable": (lambda: c.durable(prepared, path)) if c.durable else durable,
+        "save": lambda: c.save(prepared, path),
+        "load": lambda: c.load(path),
+    }
+    flat_names = workload != "W4"
+    for operation, work in (("touch", c.touch), ("open", c.open)):
+        if work and flat_names:
+            out[operation] = lambda work=work: work(path)
+    for operation, work, names in (("one", c.one, ONE), ("rows", c.rows, ROWS)):
+        if work and workload in names:
+            out[operation] = lambda work=work, names=names: work(path, names[workload])
+    # Last, since it empties the cache.
     if "mmap" not in c.name:
         out["cold"] = lambda: c.load(path)
-    if c.open:
-        out["open"] = lambda: c.open(path)
-    if c.one and workload in ONE:
-        out["one"] = lambda: c.one(path, ONE[workload])
-    if c.rows and workload in ROWS:
-        out["rows"] = lambda: c.rows(path, ROWS[workload])
     return out
 
 
-def run(workload: str, repetitions: int, wanted: list[str], folder: str, cap: float) -> dict:
-    """Seconds of each operation of each contestant, by turn."""
-    value = WORKLOADS[workload]()
-    payload = sum(array.nbytes for array in flat(value).values())
-    here = [c for c in CONTESTANTS if not c.missing() and (not wanted or c.name in wanted or c.name == RAW)]
-    seconds: dict[str, dict[str, list[float]]] = {c.name: {} for c in here}
-    slow: set[str] = set()
-    for turn in range(repetitions + 1):
-        for c in here:
-            if c.name in slow:
+class Run:
+    """One workload: seconds of each operation of each contestant by turn, and what was left out."""
+
+    def __init__(self, workload: str, options: argparse.Namespace, folder: str):
+        self.workload, self.options, self.folder = workload, options, folder
+        self.value = WORKLOADS[workload]()
+        self.payload = sum(array.nbytes for array in flat(self.value).values())
+        wanted = options.only
+        here = [c for c in CONTESTANTS if not c.missing() and (not wanted or c.name in wanted or c.name == RAW)]
+        self.seconds: dict[str, dict[str, list[float]]] = {c.name: {} for c in here}
+        self.left_out: dict[str, dict[str, str]] = {c.name: {} for c in here}
+        self.slow: set[str] = set()
+        for turn in range(options.repetitions + 1):
+            for c in here:
+                if c.name not in self.slow:
+                    self.contest(c, turn)
+
+    def contest(self, c: Contestant, turn: int) -> None:
+        path = os.path.join(self.folder, f"{self.workload}-{c.name.replace(' ', '-')}")
+        found: dict[str, float] = {}
+        try:
+            self.turn(c, turn, path, found)
+        # What a format cannot hold its library says in its own way.
+        except Exception as error:  # noqa: BLE001
+            self.leave_out(c.name, "all", f"{type(error).__name__}: {error}")
+            self.slow.add(c.name)
+        finally:
+            remove(path)
+        if turn == 0 and sum(found.values()) > self.options.cap and c.name != RAW:
+            self.slow.add(c.name)
+        # The first turn warms up.
+        if turn or c.name in self.slow:
+            for operation, took in found.items():
+                self.seconds[c.name].setdefault(operation, []).append(took)
+
+    def turn(self, c: Contestant, turn: int, path: str, found: dict[str, float]) -> None:
+        prepared = c.prepare(self.value)
+        for operation, work in works(c, prepared, path, self.workload).items():
+            wanted = not self.options.operations or operation in self.options.operations
+            if operation in self.left_out[c.name] or not (wanted or operation == "save"):
                 continue
-            path = os.path.join(folder, f"{workload}-{c.name.replace(' ', '-')}")
-            try:
-                prepared = c.prepare(value)
-                found = dict(turn_of(c, prepared, path, workload, payload, value if turn == 0 else None))
-            except Exception as error:  # noqa: BLE001 what a format cannot hold its library says in its own way
-                print(f"left out: {c.name} for {workload}: {type(error).__name__}: {error}", file=sys.stderr)
-                slow.add(c.name)
-                del seconds[c.name]
-                continue
-            finally:
+            if operation == "save":
                 remove(path)
-            if turn == 0 and sum(found.values()) > cap and c.name != RAW:
-                slow.add(c.name)
-            # The first turn warms up.
-            if turn or c.name in slow:
-                for operation, took in found.items():
-                    seconds[c.name].setdefault(operation, []).append(took)
-            del prepared
-    return {"payload": payload, "seconds": seconds}
+            if operation == "cold":
+                forget(path)
+            if operation in ("save", "durable", "load", "cold"):
+                prime(self.payload)
+            try:
+                with limited(self.options.limit):
+                    took, result = timed(work)
+            except TimeoutError as error:
+                self.leave_out(c.name, operation, str(error))
+                if operation == "save":
+                    self.slow.add(c.name)
+                    return
+                continue
+            if operation == "load" and turn == 0:
+                check(c, result, self.value)
+            del result
+            if wanted:
+                found[operation] = took
 
+    def leave_out(self, name: str, operation: str, why: str) -> None:
+        print(f"left out: {name}, {operation}, for {self.workload}: {why}", file=sys.stderr)
+        self.left_out[name][operation] = why
 
-def turn_of(c: Contestant, prepared: Any, path: str, workload: str, payload: int, value: Any):
-    for operation, work in works(c, prepared, path, workload).items():
-        if operation == "cold":
-            forget(path)
-        if operation in ("save", "load", "cold"):
-            prime(payload)
-        took, result = timed(work)
-        if operation == "load" and value is not None:
-            check(c, result, value)
-        del result
-        yield operation, took
+    def found(self) -> dict:
+        seconds = {name: times for name, times in self.seconds.items() if times}
+        return {"payload": self.payload, "seconds": seconds, "left_out": {name: why for name, why in self.left_out.items() if why}}
 
 
 MEMORY = """
@@ -234,6 +290,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--cap", type=float, default=15, metavar="SECONDS", help="of a first turn, above which there is no other")
+    parser.add_argument("--limit", type=int, default=60, metavar="SECONDS", help="of one operation, above which it is ended")
+    parser.add_argument("--operations", nargs="+", default=[], choices=OPERATIONS, metavar="OPERATION", help=f"of {', '.join(OPERATIONS)}")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peaks of memory")
     parser.add_argument("--json", action="store_true", help="all figures as one JSON object")
     parser.add_argument("--folder", help="where files are made; beside the system's temporary ones if left out")
@@ -247,8 +305,10 @@ def main() -> None:
             print(f"left out: {c.name} ({', '.join(c.missing())} is not installed)", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for workload in options.workloads:
-            found = run(workload, options.repetitions, options.only, folder, options.cap)
-            measured = [name for name in found["seconds"] if not name.startswith("raw")] if sys.platform == "linux" and not options.no_memory else []
+            found = Run(workload, options, folder).found()
+            measured = []
+            if sys.platform == "linux" and not options.no_memory and not options.operations:
+                measured = [name for name in found["seconds"] if name != RAW and name not in found["left_out"]]
             peaks = {name: memory(workload, name, folder) for name in measured}
             out[workload] = {**found, "memory": peaks}
             if not options.json:

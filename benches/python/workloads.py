@@ -60,6 +60,8 @@ def training() -> dict[str, Any]:
 
 
 WORKLOADS = {"W1": gpt2, "W2": billion, "W3": small, "W4": training, "W5": one, "W6": lambda: small(1_000_000)}
+# By count, for opening.
+WORKLOADS.update({f"10^{n}": lambda n=n: small(10**n) for n in range(2, 7)})
 
 # What is read alone, and in rows.
 ONE = {"W1": "h.5.attn.c_attn.weight", "W3": "layers.500.experts.50.w", "W6": "layers.5000.experts.50.w"}

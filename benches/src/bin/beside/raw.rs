@@ -76,11 +76,15 @@ pub(crate) fn touch(bytes: &[u8]) -> u64 {
     words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word))).wrapping_add(rest.iter().map(|b| u64::from(*b)).sum())
 }
 
-/// Touches and frees as much memory as the next operation wants: what the host took back is slow to get.
+/// Touches and frees as much memory as the next operation wants: what the host took back is slow to get. In small pages
+/// and then in huge ones, which are not the same memory: else what comes after small pages finds its huge ones slow.
 pub(crate) fn prime(len: u64) {
-    let mut memory = vec![0u8; usize::try_from(len).unwrap_or(0)];
-    memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
-    std::hint::black_box(&memory);
+    let len = usize::try_from(len).unwrap_or(0).max(1);
+    for advice in [Advice::NoHugePage, Advice::HugePage] {
+        let mut memory = MmapMut::map_anon(len).unwrap();
+        memory.advise(advice).unwrap();
+        memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
+    }
 }
 
 /// Has the system forget the pages of a file that is on the disk.
