@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use cairnfile::{Dict, Error, Named, Node, Place, Storage, Tensor, TensorRef, Value, ValueRef, WriteOptions, repair};

@@ -140,7 +140,8 @@ fn what_was_appended_and_what_is_dropped() {
     assert_eq!(saved.get("/items").unwrap().items().count(), 2);
     assert_eq!(lost(&place, &broken, &[]), Some(vec!["/items/0".to_owned()]));
     let saved = place.get("saved");
-    let Value::Named(mark) = Cairn::from_bytes(&saved).unwrap().get("/items/0").unwrap().load().unwrap() else { panic!("no mark") };
+    let saved = Cairn::from_bytes(&saved).unwrap();
+    let Value::Named(mark) = saved.get("/items/0").unwrap().load().unwrap() else { panic!("no mark") };
     assert_eq!(mark.name(), "cairn.lost");
     assert_eq!(mark.value().as_dict().unwrap().get("dtype"), Some(&Value::from("u16")));
 }
