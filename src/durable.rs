@@ -39,7 +39,7 @@ impl Replacement {
         let failed = |e| Error::io(format!("cannot create a temporary file beside {}", path.display()), e);
         let temporary = locked_temporary(directory, &prefix).map_err(failed)?;
         if let Ok(old) = fs::metadata(&target) {
-            temporary.as_file().set_permissions(old.permissions()).map_err(|e| Error::io("cannot copy the file's permissions", e))?;
+            keep_permissions(temporary.as_file(), &old).map_err(|e| Error::io("cannot copy the file's permissions", e))?;
         }
         let allocated =
             allocate(temporary.as_file(), len).map_err(|e| Error::io(format!("cannot allocate {len} bytes for {}", path.display()), e))?;
@@ -124,6 +124,27 @@ fn prefix(target: &Path) -> String {
     let name = target.file_name().unwrap_or_else(|| OsStr::new("")).to_string_lossy();
     let short: String = name.chars().take(40).collect();
     format!(".{short}.")
+}
+
+/// Gives `file` the owner, the group and the mode of `old`. Where the group cannot be kept, the new one may do no more than
+/// anybody could: its members were not meant.
+#[cfg(unix)]
+fn keep_permissions(file: &File, old: &fs::Metadata) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let new = file.metadata()?;
+    let mut mode = old.mode() & 0o7777;
+    let same = (new.uid(), new.gid()) == (old.uid(), old.gid());
+    if !same && fchown(file, Some(old.uid()), Some(old.gid())).is_err() {
+        // Any of its groups an owner may choose.
+        let group = new.gid() == old.gid() || fchown(file, None, Some(old.gid())).is_ok();
+        mode &= if group { 0o777 } else { 0o707 | (mode & 0o7) << 3 };
+    }
+    if new.mode() & 0o7777 == mode { Ok(()) } else { file.set_permissions(fs::Permissions::from_mode(mode)) }
+}
+
+#[cfg(not(unix))]
+fn keep_permissions(file: &File, old: &fs::Metadata) -> std::io::Result<()> {
+    file.set_permissions(old.permissions())
 }
 
 /// A fresh temporary that is locked and has not been swept before it was.

@@ -99,8 +99,9 @@ impl OpenOptions {
     ///
     /// # Safety
     /// For as long as the [`Cairn`] lives, nobody may truncate or change the file. Replacing it by rename, as this
-    /// crate does, is fine. A file that shrinks raises SIGBUS, unless its length tells before bytes are taken (`file-changed`);
-    /// bytes that change make verified data unverified.
+    /// crate does, is fine. Bytes that change make verified data unverified. A file that shrinks raises SIGBUS when what is
+    /// gone is looked at; its length is asked for whenever bytes are taken, so that one that shrank before is an error
+    /// (`file-changed`). The index is read into memory and is safe from both.
     ///
     /// # Errors
     /// As [`OpenOptions::open`].
@@ -128,13 +129,14 @@ impl OpenOptions {
     fn from_source<'a>(&self, source: Source<'a>) -> Result<Cairn<'a>> {
         let header = self.header(&source)?;
         self.limits.check_index(header.index_len)?;
+        // Of a mapping too: what was checked stays as it is, and is there, whatever becomes of the file.
         let index_bytes = match source {
-            Source::File { .. } => source.get(header.index_offset, header.index_len)?.into_owned(),
-            _ => Vec::new(),
+            Source::Bytes(_) => Vec::new(),
+            Source::File { .. } | Source::Map(..) => source.copy(header.index_offset, to_usize(header.index_len)?)?,
         };
-        let bytes = match source.memory() {
-            Some(_) => source.get(header.index_offset, header.index_len)?,
-            None => (&index_bytes).into(),
+        let bytes = match source {
+            Source::Bytes(_) => source.get(header.index_offset, header.index_len)?,
+            Source::File { .. } | Source::Map(..) => (&index_bytes).into(),
         };
         let computed = crc32(&bytes);
         if computed != header.index_crc {
@@ -210,7 +212,7 @@ fn name_repair(error: Error, source: &Source<'_>) -> Error {
 pub struct Cairn<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) header: Header,
-    /// The index: where it lies in the source's memory, and its bytes where the source is not in memory.
+    /// The index: where it lies in bytes that were given, and its bytes where they are read from a file.
     index_range: Range<usize>,
     index_bytes: Vec<u8>,
     pub(crate) index: Index,
@@ -253,9 +255,9 @@ impl<'a> Cairn<'a> {
     }
 
     pub(crate) fn index_bytes(&self) -> &[u8] {
-        match self.source.memory() {
-            Some(memory) => &memory[self.index_range.clone()],
-            None => &self.index_bytes,
+        match self.source {
+            Source::Bytes(bytes) => &bytes[self.index_range.clone()],
+            Source::File { .. } | Source::Map(..) => &self.index_bytes,
         }
     }
 

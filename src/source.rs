@@ -57,21 +57,22 @@ impl Source<'_> {
 
     /// `len` bytes from `offset`; a copy only where they are not in memory.
     pub(crate) fn get(&self, offset: u64, len: u64) -> Result<Cow<'_, [u8]>> {
+        self.check_mapped_len()?;
         match self.memory() {
             Some(bytes) => slice(bytes, offset, len).map(Cow::Borrowed),
             None => self.copy(offset, to_usize(len)?).map(Cow::Owned),
         }
     }
 
-    /// A copy of `len` bytes from `offset`.
-    fn copy(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+    /// A copy of `len` bytes from `offset`, read from the file where there is one.
+    pub(crate) fn copy(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
         let mut copy = memory::room(len);
         match self {
-            Self::File { file, len: file_len } => {
+            Self::File { file, .. } | Self::Map(_, file) => {
                 read_vec(file, &mut copy, len, offset).map_err(|e| read_error(e, offset))?;
-                check_len(file, *file_len)?;
+                check_len(file, self.len())?;
             }
-            Self::Bytes(_) | Self::Map(..) => copy.extend_from_slice(slice(self.memory().unwrap_or(&[]), offset, from_usize(len))?),
+            Self::Bytes(bytes) => copy.extend_from_slice(slice(bytes, offset, from_usize(len))?),
         }
         Ok(copy)
     }
@@ -89,6 +90,7 @@ impl Source<'_> {
                 Ok(filled)
             }
             Self::Bytes(_) | Self::Map(..) => {
+                self.check_mapped_len()?;
                 let len = from_usize(part.len());
                 part.copy_from(slice(self.memory().unwrap_or(&[]), offset, len)?)
             }
