@@ -94,6 +94,27 @@ fn the_catalogue_is_bounded_when_verified() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Prints the milliseconds that each attack takes; nothing is asserted about them.
+#[test]
+#[ignore = "prints times; scripts/hostile runs it"]
+fn times() {
+    let options = OpenOptions::new().check_trailer(false);
+    for Attack { name, file, .. } in ATTACKS {
+        let bytes = file(SIZE - 16_384);
+        let least = |work: &dyn Fn()| {
+            let once = |_| {
+                let start = std::time::Instant::now();
+                work();
+                start.elapsed()
+            };
+            (0..3).map(once).min().unwrap().as_secs_f64() * 1e3
+        };
+        let open = least(&|| drop(options.from_bytes(&bytes)));
+        let verify = least(&|| drop(decide(options.from_bytes(&bytes))));
+        println!("{name:28} {:>9} bytes  open {open:8.2} ms  open and verify {verify:8.2} ms", bytes.len());
+    }
+}
+
 /// Writes every attack in two sizes, for `scripts/hostile`.
 #[test]
 #[ignore = "writes files to the directory that HOSTILE_FILES names; scripts/hostile runs it"]
