@@ -78,6 +78,7 @@ mod source;
 mod stream;
 mod tensor;
 mod tiles;
+mod touched;
 mod tree;
 mod value;
 mod verify;

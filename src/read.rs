@@ -468,6 +468,17 @@ impl<'c> TensorRef<'c> {
         }
     }
 
+    /// The bytes of the file that are the tensor's alone or with others; of a buffer that only an extension can read, all.
+    pub(crate) fn held(&self) -> Result<Range<u64>> {
+        match self.file_range() {
+            Err(error) if error.code() == Code::BufferKind => {
+                let buffer = self.cairn.index.buffer(self.cairn.index_bytes(), self.entry()?.buffer)?;
+                Ok(buffer.start..buffer.start.saturating_add(buffer.record.len))
+            }
+            range => range,
+        }
+    }
+
     /// The buffer and the tensor's span in it; refuses a kind of buffer that only an extension can read.
     pub(crate) fn place(&self) -> Result<Option<(Buffer, Range<u64>)>> {
         self.place_of(&self.spec()?)

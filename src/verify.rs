@@ -1,16 +1,18 @@
 //! Checking every byte of a file. `Spec §12.3`.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Mutex;
 
-use crate::bytes::from_usize;
+use crate::bytes::{from_usize, table_index};
 use crate::content;
+use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::frame::data_start;
 use crate::limits::HEADER_LEN;
 use crate::parallel::Progress;
 use crate::read::{Cairn, TensorRef};
 use crate::tiles::{self, Tile};
+use crate::touched::Places;
 
 /// What [`Cairn::verify`] found.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Report {
     pub faults: Vec<Fault>,
     /// Tensors that only an extension can read; their blocks are checked all the same.
     pub unsupported: u64,
+    /// Tensors that faults touch.
+    pub touched: u64,
 }
 
 impl Report {
@@ -43,14 +47,23 @@ pub struct Fault {
     pub block: Option<u32>,
     /// Address of the first tensor that the fault touches.
     pub address: Option<String>,
-    /// Addresses of all tensors that the fault touches, each once.
+    /// Addresses of the tensors that the fault touches, each once. Where addresses would take more memory than half the
+    /// file and 16 KiB, as they can where many tensors overlap or keys are long, some are left out.
     pub tensors: Vec<String>,
+    /// How many tensors the fault touches.
+    pub touched: u64,
     len: u64,
 }
 
 impl Fault {
     fn new(error: Error) -> Self {
-        Self { error, buffer: None, block: None, address: None, tensors: Vec::new(), len: 0 }
+        Self { error, buffer: None, block: None, address: None, tensors: Vec::new(), touched: 0, len: 0 }
+    }
+
+    /// The bytes of a buffer that it concerns.
+    fn range(&self) -> Option<Range<u64>> {
+        let start = self.error.offset().filter(|_| self.buffer.is_some())?;
+        Some(start..start.saturating_add(self.len))
     }
 }
 
@@ -81,9 +94,9 @@ impl Cairn<'_> {
         }
         progress(self.header.file_len - checked)?;
         let unsupported = self.verify_content(&mut faults)?;
-        self.name_tensors(&mut faults)?;
+        let touched = self.name_tensors(&mut faults)?;
         faults.sort_by_key(|fault| fault.error.offset());
-        Ok(Report { blocks: blocks.into(), bytes: self.header.file_len, faults, unsupported })
+        Ok(Report { blocks: blocks.into(), bytes: self.header.file_len, faults, unsupported, touched })
     }
 
     /// The faults of all blocks and the gaps before them, and where the last block ends: buffers without bytes have
@@ -147,54 +160,105 @@ impl Cairn<'_> {
 
     /// Rules on elements, in the tensors whose blocks are intact. Counts the tensors that only an extension can read.
     fn verify_content(&self, faults: &mut Vec<Fault>) -> Result<u64> {
-        let mut unsupported = 0;
+        let damage = Places::new(faults.iter().filter_map(Fault::range).zip(0..));
+        let (mut unsupported, mut bools) = (0, Vec::new());
         for tensor in self.tensors() {
             let Some(buffer) = tensor.buffer()? else { continue };
-            if matches!(tensor.place(), Err(error) if error.code() == Code::BufferKind) {
-                unsupported += 1;
-                continue;
-            }
-            if !content::has_rules(tensor.dtype()?, &tensor.shape()?) {
-                continue;
-            }
-            match tensor.read() {
-                Err(error) if matches!(error.code(), Code::BoolValue | Code::TailBits) => {
-                    faults.push(Fault { buffer: Some(buffer), len: 1, ..Fault::new(error) });
+            let range = match tensor.file_range() {
+                Err(error) if error.code() == Code::BufferKind => {
+                    unsupported += 1;
+                    continue;
                 }
-                // Reported as a damaged block already.
-                Err(error) if error.code() != Code::BlockCrc => return Err(error),
-                _ => {}
+                range => range?,
+            };
+            // What a damaged block holds is reported as that.
+            if !content::has_rules(tensor.dtype()?, &tensor.shape()?) || damage.touching(range.clone()).next().is_some() {
+                continue;
+            }
+            if *tensor.dtype()? == DType::BOOL {
+                bools.push((range, tensor.number(), buffer));
+            } else {
+                faults.extend(self.element_fault(&tensor, buffer)?);
             }
         }
+        self.verify_bools(bools, faults)?;
         Ok(unsupported)
     }
 
-    /// Fills in the addresses of the tensors that faults touch.
-    fn name_tensors(&self, faults: &mut [Fault]) -> Result<()> {
-        let mut by_buffer: HashMap<u32, Vec<usize>> = HashMap::new();
-        for (i, fault) in faults.iter().enumerate() {
-            if let Some(buffer) = fault.buffer {
-                by_buffer.entry(buffer).or_default().push(i);
+    /// The rule on bools, reading a byte that many of them view once.
+    fn verify_bools(&self, mut bools: Vec<(Range<u64>, u32, u32)>, faults: &mut Vec<Fault>) -> Result<()> {
+        bools.sort_unstable_by_key(|(range, number, _)| (range.start, *number));
+        let mut sweep = content::Sweep::new(|at, len| self.source.get(at, len));
+        for (range, number, buffer) in bools {
+            let Some((at, value)) = sweep.first_above_one(range)? else { continue };
+            let tensor = TensorRef::new(self, number)?;
+            if tensor.strides()?.is_some() {
+                // It may lie between the elements.
+                faults.extend(self.element_fault(&tensor, buffer)?);
+            } else {
+                faults.push(Fault { buffer: Some(buffer), len: 1, ..Fault::new(content::bad_bool(number, at, value)) });
             }
         }
-        if by_buffer.is_empty() {
-            return Ok(());
+        Ok(())
+    }
+
+    fn element_fault(&self, tensor: &TensorRef<'_>, buffer: u32) -> Result<Option<Fault>> {
+        match tensor.read() {
+            Err(error) if matches!(error.code(), Code::BoolValue | Code::TailBits) => {
+                Ok(Some(Fault { buffer: Some(buffer), len: 1, ..Fault::new(error) }))
+            }
+            // Damaged since.
+            Err(error) if error.code() != Code::BlockCrc => Err(error),
+            _ => Ok(None),
         }
-        let mut touched: HashMap<u32, Vec<usize>> = HashMap::new();
-        for tensor in self.tensors() {
-            for i in tensor.buffer()?.and_then(|b| by_buffer.get(&b)).into_iter().flatten() {
-                if touches(&tensor, &faults[*i])? {
-                    touched.entry(tensor.number()).or_default().push(*i);
+    }
+
+    /// Fills in the addresses of the tensors that faults touch: the first for every fault before the others for any, as many
+    /// as [`Fault::tensors`] says. Returns how many tensors are touched.
+    fn name_tensors(&self, faults: &mut [Fault]) -> Result<u64> {
+        let places = Places::new(faults.iter().enumerate().filter_map(|(i, fault)| Some((fault.range()?, i))));
+        if places.is_empty() {
+            return Ok(0);
+        }
+        let spans = || self.tensors().map(|tensor| tensor.held().unwrap_or(0..0));
+        for (fault, count) in faults.iter_mut().zip(places.counts(spans())) {
+            fault.touched = count;
+        }
+        let mut firsts: Vec<(usize, usize)> = places.firsts(spans()).into_iter().zip(0..).filter_map(|(t, i)| Some((t?, i))).collect();
+        firsts.sort_unstable();
+        let mut firsts = firsts.into_iter().peekable();
+        let mut room = self.header.file_len / 2 + (16 << 10);
+        self.each_tensor(&mut |address, tensor| {
+            while let Some((_, i)) = firsts.next_if(|(number, _)| *number == table_index(tensor.number())) {
+                if take(&mut room, 2, address) {
+                    faults[i].address = Some(address.to_owned());
+                    faults[i].tensors.push(address.to_owned());
                 }
             }
-        }
-        self.root().visit(&mut String::new(), &mut |address, value| {
-            let Some(tensor) = value.tensor()? else { return Ok(()) };
-            for i in touched.remove(&tensor.number()).unwrap_or_default() {
-                faults[i].address.get_or_insert_with(|| address.to_owned());
-                faults[i].tensors.push(address.to_owned());
+            Ok(())
+        })?;
+        self.each_tensor(&mut |address, tensor| {
+            if room > 0 {
+                for i in places.touching(tensor.held()?) {
+                    if faults[i].tensors.first().is_some_and(|first| first != address) && take(&mut room, 1, address) {
+                        faults[i].tensors.push(address.to_owned());
+                    }
+                }
             }
             Ok(())
+        })?;
+        Ok(from_usize(spans().filter(|span| places.touching(span.clone()).next().is_some()).count()))
+    }
+
+    /// Calls `visit` with every tensor and the first of its addresses, in the order of their numbers.
+    fn each_tensor<'c>(&'c self, visit: &mut dyn FnMut(&str, TensorRef<'c>) -> Result<()>) -> Result<()> {
+        let mut next = 0;
+        self.root().visit(&mut String::new(), &mut |address, value| match value.tensor()? {
+            Some(tensor) if tensor.number() == next => {
+                next += 1;
+                visit(address, tensor)
+            }
+            _ => Ok(()),
         })
     }
 
@@ -214,14 +278,11 @@ impl Cairn<'_> {
     }
 }
 
-fn touches(tensor: &TensorRef<'_>, fault: &Fault) -> Result<bool> {
-    let Some(at) = fault.error.offset() else { return Ok(false) };
-    match tensor.file_range() {
-        Ok(range) => Ok(range.start < at + fault.len && at < range.end),
-        // A buffer that only an extension can read: the whole of it is the tensor's.
-        Err(error) if error.code() == Code::BufferKind => Ok(true),
-        Err(error) => Err(error),
-    }
+/// Whether `n` copies of `address` still fit into `room`; if not, nothing does.
+fn take(room: &mut u64, n: u64, address: &str) -> bool {
+    let left = room.checked_sub(n * from_usize(address.len() + size_of::<String>()));
+    *room = left.unwrap_or(0);
+    left.is_some()
 }
 
 fn check_zero(bytes: &[u8], start: u64, faults: &mut Vec<Fault>) {

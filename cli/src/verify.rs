@@ -77,10 +77,7 @@ pub(crate) fn print(out: &mut dyn Write, path: &Path, report: &Report, quiet: bo
     }
     if !report.is_intact() {
         let faults = count(u64::try_from(report.faults.len()).unwrap_or(u64::MAX), "fault");
-        let mut tensors: Vec<&String> = report.faults.iter().flat_map(|f| &f.tensors).collect();
-        tensors.sort_unstable();
-        tensors.dedup();
-        let touched = count(u64::try_from(tensors.len()).unwrap_or(u64::MAX), "tensor");
+        let touched = count(report.touched, "tensor");
         writeln!(out, "{file}: {}, {touched} touched, {checked}", styled(style::RED, faults))?;
     }
     Ok(())
@@ -91,8 +88,8 @@ fn describe(fault: &Fault) -> String {
     let mut text = String::new();
     if let Some(address) = &fault.address {
         text.push_str(&format!("tensor {}", if address.is_empty() { "at the root" } else { address }));
-        if fault.tensors.len() > 1 {
-            text.push_str(&format!(" and {} more", fault.tensors.len() - 1));
+        if fault.touched > 1 {
+            text.push_str(&format!(" and {} more", fault.touched - 1));
         }
         text.push_str(", ");
     }
@@ -111,6 +108,7 @@ fn json(path: &Path, result: &Result<Report, Failure>) -> Json {
             "unsupported": report.unsupported,
             "bytes": report.bytes,
             "blocks": report.blocks,
+            "touched": report.touched,
             "faults": report.faults.iter().map(fault_json).collect::<Vec<_>>(),
         }),
         Err(Failure::Refused(error)) => json!({ "file": file, "intact": false, "refused": error_json(error) }),
@@ -123,6 +121,7 @@ pub(crate) fn fault_json(fault: &Fault) -> Json {
     json.insert("buffer".into(), fault.buffer.into());
     json.insert("block".into(), fault.block.into());
     json.insert("tensors".into(), fault.tensors.clone().into());
+    json.insert("touched".into(), fault.touched.into());
     Json::Object(json)
 }
 

@@ -170,6 +170,7 @@ impl File {
             row.set_item("offset", fault.error.offset())?;
             row.set_item("message", fault.error.to_string())?;
             row.set_item("addresses", &fault.tensors)?;
+            row.set_item("touched", fault.touched)?;
             Ok(row)
         });
         PyList::new(py, faults.collect::<PyResult<Vec<_>>>()?)

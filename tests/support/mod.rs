@@ -27,6 +27,7 @@
 
 pub mod cases;
 pub mod example;
+pub mod hostile;
 pub mod raw;
 mod rewrite;
 pub mod strategies;

@@ -1,0 +1,129 @@
+//! Files made to do harm: each is decided in memory of twice its size and 64 KiB on all threads together, and in work that
+//! grows no faster than the file. `scripts/hostile` counts instructions and times.
+#![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+
+mod support;
+#[path = "support/counting.rs"]
+mod counting;
+
+use std::path::Path;
+
+use cairnfile::{Cairn, OpenOptions, Result, repair};
+use counting::{measured, turn};
+use support::hostile::{ATTACKS, Attack};
+
+/// The size of an attack.
+const SIZE: usize = 1 << 20;
+
+/// What is said of a file by all ways to it: the code at open, and the first fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Verdict {
+    open: Option<&'static str>,
+    verify: Option<&'static str>,
+}
+
+fn code(error: &cairnfile::Error) -> &'static str {
+    error.code().name()
+}
+
+fn decide(opened: Result<Cairn<'_>>) -> Verdict {
+    match opened {
+        Err(error) => Verdict { open: Some(code(&error)), verify: None },
+        Ok(cairn) => {
+            let verify = match cairn.verify(&|_| Ok(())) {
+                Err(error) => Some(code(&error)),
+                Ok(report) => report.faults.first().map(|fault| code(&fault.error)),
+            };
+            Verdict { open: None, verify }
+        }
+    }
+}
+
+/// Opens and verifies a file in every way, within the bound. Returns the verdict and how often memory was asked for.
+fn bounded(name: &str, bytes: &[u8], path: &Path, wrong: &mut Vec<String>) -> (Verdict, usize) {
+    std::fs::write(path, bytes).unwrap();
+    let options = OpenOptions::new().check_trailer(false);
+    let most = 2 * bytes.len() + (64 << 10);
+    let mut hold = |way: &str, taken: counting::Taken| {
+        if taken.all > most {
+            wrong.push(format!("{name}: {way} takes {} bytes, at most {most} are allowed for a file of {}", taken.all, bytes.len()));
+        }
+    };
+    let (verdict, memory) = measured(|| decide(options.from_bytes(bytes)));
+    hold("from memory it", memory);
+    let (opened, file) = measured(|| decide(options.open(path)));
+    hold("by positioned reads it", file);
+    // SAFETY: the test's own file does not change while it is mapped.
+    let (mapped, map) = measured(|| decide(unsafe { options.map(path) }));
+    hold("mapped it", map);
+    assert_eq!((opened, mapped), (verdict, verdict), "{name}");
+    let read = |at: u64, len: u64| Ok(bytes[at as usize..(at + len) as usize].to_vec());
+    let (_, mending) = measured(|| drop(repair::plan(&read, bytes.len() as u64)));
+    hold("looking for a repair", mending);
+    (verdict, memory.calls.max(file.calls))
+}
+
+#[test]
+fn attacks_are_bounded() {
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("attack.cairn");
+    let mut wrong = Vec::new();
+    for Attack { name, file, open, verify } in ATTACKS {
+        let [(half, half_calls), (whole, calls)] = [SIZE / 2, SIZE].map(|size| bounded(name, &file(size - 16_384), &path, &mut wrong));
+        let expected = Verdict { open: *open, verify: if open.is_none() { *verify } else { None } };
+        if (half, whole) != (expected, expected) {
+            wrong.push(format!("{name}: {half:?} and {whole:?}, not {expected:?}"));
+        }
+        if calls > 2 * half_calls + half_calls / 2 + 100 {
+            wrong.push(format!("{name}: asks for memory {half_calls} times, and {calls} times where the file is twice as long"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_catalogue_is_bounded_when_verified() {
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("case.cairn");
+    let mut wrong = Vec::new();
+    for case in support::accepted().into_iter().chain(support::rejected()) {
+        bounded(case.name, &case.bytes, &path, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Prints the milliseconds that each attack takes; nothing is asserted about them.
+#[test]
+#[ignore = "prints times; scripts/hostile runs it"]
+fn times() {
+    let options = OpenOptions::new().check_trailer(false);
+    for Attack { name, file, .. } in ATTACKS {
+        let bytes = file(SIZE - 16_384);
+        let least = |work: &dyn Fn()| {
+            let once = |_| {
+                let start = std::time::Instant::now();
+                work();
+                start.elapsed()
+            };
+            (0..3).map(once).min().unwrap().as_secs_f64() * 1e3
+        };
+        let open = least(&|| drop(options.from_bytes(&bytes)));
+        let verify = least(&|| assert!(decide(options.from_bytes(&bytes)).open.is_none_or(|code| !code.is_empty())));
+        println!("{name:28} {:>9} bytes  open {open:8.2} ms  open and verify {verify:8.2} ms", bytes.len());
+    }
+}
+
+/// Writes every attack in two sizes, for `scripts/hostile`.
+#[test]
+#[ignore = "writes files to the directory that HOSTILE_FILES names; scripts/hostile runs it"]
+fn write_files() {
+    let directory = std::env::var("HOSTILE_FILES").unwrap();
+    for attack in ATTACKS {
+        for (part, size) in [("half", SIZE / 2), ("whole", SIZE)] {
+            let name = format!("{}-{part}.cairn", attack.name);
+            std::fs::write(Path::new(&directory).join(name), (attack.file)(size - 16_384)).unwrap();
+        }
+    }
+}
