@@ -416,7 +416,7 @@ fn mapped_files_of_another_length() {
 fn inside_mapped() {
     let path = given();
     let (whole, len) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().len());
-    let untouched = |cairn: &Cairn<'_>| drop(cairn.root());
+    let untouched = |cairn: &Cairn<'_>| _ = cairn.root();
     let verified = |cairn: &Cairn<'_>| assert_eq!(cairn.load().unwrap(), old());
     for before in [&untouched as &dyn Fn(&Cairn<'_>), &verified] {
         for other in [0, 1, 64, 4096, 100_000, len - 64, len - 1, len + 1, 2 * len] {

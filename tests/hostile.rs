@@ -2,9 +2,9 @@
 //! grows no faster than the file. `scripts/hostile` counts instructions and times.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
-mod support;
 #[path = "support/counting.rs"]
 mod counting;
+mod support;
 
 use std::path::Path;
 
