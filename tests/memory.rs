@@ -16,7 +16,7 @@ mod support;
 use std::path::Path;
 
 use cairnfile::{Cairn, Class, Code, OpenOptions};
-use counting::{measured, turn};
+use counting::{alone, measured};
 use support::raw::{self, dict, int, list, named, null, tensor};
 use support::{RawBuffer, RawDtype, RawExtension, RawFile, RawTensor};
 
@@ -69,7 +69,9 @@ fn rooted(root: Vec<u8>) -> RawFile {
 
 #[test]
 fn the_allocator_counts() {
-    let _turn = turn();
+    if !alone("the_allocator_counts") {
+        return;
+    }
     let (kept, taken) = measured(|| drop(vec![0u8; 100_000]));
     assert_eq!((kept, taken.thread), ((), 100_000));
     let (_, taken) = measured(|| Vec::<u64>::with_capacity(1000));
@@ -81,7 +83,9 @@ fn the_allocator_counts() {
 
 #[test]
 fn the_catalogue_is_bounded() {
-    let _turn = turn();
+    if !alone("the_catalogue_is_bounded") {
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("case.cairn");
     let mut wrong = Vec::new();
@@ -94,7 +98,9 @@ fn the_catalogue_is_bounded() {
 /// Counts of 2^32 − 1 everywhere a count stands, in tables and in nested containers.
 #[test]
 fn count_bombs() {
-    let _turn = turn();
+    if !alone("count_bombs") {
+        return;
+    }
     let most = Some(u32::MAX);
     for part in 0..4 {
         let mut file = RawFile::new();
@@ -120,7 +126,9 @@ fn count_bombs() {
 
 #[test]
 fn many_empty_tensors() {
-    let _turn = turn();
+    if !alone("many_empty_tensors") {
+        return;
+    }
     let empty = |n: u64| {
         let mut file = RawFile { streamed: true, ..RawFile::new() };
         file.dtypes.push(RawDtype::scalar("u8", 1));
@@ -151,7 +159,9 @@ fn short_keys(n: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn dicts_with_many_short_keys() {
-    let _turn = turn();
+    if !alone("dicts_with_many_short_keys") {
+        return;
+    }
     for n in [386, 84_000, 100_000] {
         let pairs: Vec<_> = short_keys(n).into_iter().map(|key| (key, null())).collect();
         accept("dict with many short keys", &rooted(dict(&pairs)));
@@ -162,7 +172,9 @@ fn dicts_with_many_short_keys() {
 /// Dicts inside dicts as deep as they go, each with as many as possible of the keys that take the fewest bytes.
 #[test]
 fn nested_dicts_of_short_keys() {
-    let _turn = turn();
+    if !alone("nested_dicts_of_short_keys") {
+        return;
+    }
     for n in [8, 9, 12, 100, 386, 2000] {
         let keys = short_keys(n);
         let root = (0..127).fold(null(), |inner, _| {
@@ -176,7 +188,9 @@ fn nested_dicts_of_short_keys() {
 
 #[test]
 fn many_small_dicts() {
-    let _turn = turn();
+    if !alone("many_small_dicts") {
+        return;
+    }
     for n in [0, 1, 8, 9, 10, 16, 30] {
         for value in [null(), int(5), raw::str_("a longer value")] {
             let keys = short_keys(n);
@@ -188,7 +202,9 @@ fn many_small_dicts() {
 
 #[test]
 fn dicts_in_the_values_of_dicts() {
-    let _turn = turn();
+    if !alone("dicts_in_the_values_of_dicts") {
+        return;
+    }
     let keys = short_keys(386);
     let leaf = dict(&keys.iter().map(|key| (key.clone(), null())).collect::<Vec<_>>());
     let pairs: Vec<_> = keys.iter().map(|key| (key.clone(), leaf.clone())).collect();
@@ -198,7 +214,9 @@ fn dicts_in_the_values_of_dicts() {
 /// Equal keys fill a dict with less than distinct ones could, and are all candidates for the same slot.
 #[test]
 fn dicts_of_equal_keys() {
-    let _turn = turn();
+    if !alone("dicts_of_equal_keys") {
+        return;
+    }
     for key in [raw::str_(""), raw::bytes(b"x"), int(0), raw::str_(&"k".repeat(30))] {
         for n in [2, 1000, 100_000] {
             let pairs: Vec<_> = (0..n).map(|_| (key.clone(), null())).collect();
@@ -224,7 +242,9 @@ fn dicts_of_equal_keys() {
 
 #[test]
 fn deep_nesting() {
-    let _turn = turn();
+    if !alone("deep_nesting") {
+        return;
+    }
     let wraps: [&dyn Fn(Vec<u8>) -> Vec<u8>; 4] =
         [&|v| list(&[v]), &|v| raw::tuple(&[v]), &|v| dict(&[(int(0), v)]), &|v| named("a.b", &v)];
     for wrap in wraps {
@@ -243,7 +263,9 @@ fn deep(wrap: &dyn Fn(Vec<u8>) -> Vec<u8>) -> &'static str {
 
 #[test]
 fn many_dtypes() {
-    let _turn = turn();
+    if !alone("many_dtypes") {
+        return;
+    }
     let dtypes = |n: u32| {
         let mut file = RawFile { streamed: true, ..RawFile::new() };
         file.dtypes = (0..n).map(|i| RawDtype::scalar(&format!(".{i}"), 1)).collect();
@@ -262,7 +284,9 @@ fn many_dtypes() {
 
 #[test]
 fn many_overlapping_views() {
-    let _turn = turn();
+    if !alone("many_overlapping_views") {
+        return;
+    }
     let n = 20_000u64;
     for strided in [false, true] {
         let mut file = RawFile { streamed: true, ..RawFile::new() };
@@ -280,7 +304,9 @@ fn many_overlapping_views() {
 
 #[test]
 fn many_buffers_and_blocks() {
-    let _turn = turn();
+    if !alone("many_buffers_and_blocks") {
+        return;
+    }
     let n = 30_000u32;
     let mut file = RawFile { streamed: true, log2_block: 12, ..RawFile::new() };
     file.dtypes.push(RawDtype::scalar("u8", 1));
@@ -301,7 +327,9 @@ fn many_buffers_and_blocks() {
 
 #[test]
 fn many_extensions() {
-    let _turn = turn();
+    if !alone("many_extensions") {
+        return;
+    }
     let mut file = RawFile { streamed: true, ..RawFile::new() };
     file.extensions = (1..=50_000).map(|tag| RawExtension::new(tag, b"")).collect();
     accept("many extensions", &file);
@@ -311,7 +339,9 @@ fn many_extensions() {
 
 #[test]
 fn long_strings_and_bytes() {
-    let _turn = turn();
+    if !alone("long_strings_and_bytes") {
+        return;
+    }
     accept("a str of 1 MiB", &rooted(raw::str_(&"x".repeat(1 << 19))));
     accept("many bytes values", &rooted(list(&vec![raw::bytes(&[7; 65_536]); 6])));
     accept("many big ints", &rooted(list(&vec![raw::bigint(&[1; 8192]); 100])));
@@ -327,7 +357,9 @@ fn long_strings_and_bytes() {
 /// A caller's budget is looked at before the index is read.
 #[test]
 fn a_budget_comes_before_the_memory() {
-    let _turn = turn();
+    if !alone("a_budget_comes_before_the_memory") {
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("large.cairn");
     std::fs::write(&path, rooted(raw::str_(&"x".repeat(4 << 20))).build()).unwrap();
@@ -341,7 +373,9 @@ fn a_budget_comes_before_the_memory() {
 /// A header may state any length: nothing is allocated for an index that is not there.
 #[test]
 fn an_index_that_is_not_there() {
-    let _turn = turn();
+    if !alone("an_index_that_is_not_there") {
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("short.cairn");
     let file = RawFile::new().on_frames(|frame| {
@@ -357,7 +391,9 @@ fn an_index_that_is_not_there() {
 /// Lookups and values are decoded on demand: reading a scalar at the end of a large tree takes next to nothing.
 #[test]
 fn lookups_take_no_memory_of_their_own() {
-    let _turn = turn();
+    if !alone("lookups_take_no_memory_of_their_own") {
+        return;
+    }
     let pairs: Vec<_> = (0..50_000).map(|i| (raw::str_(&format!("key {i}")), int(i))).collect();
     let bytes = rooted(dict(&pairs)).build();
     let cairn = Cairn::from_bytes(&bytes).unwrap();
