@@ -83,7 +83,10 @@ impl Cairn<'_> {
 
     /// Verifies `blocks` of a file in memory, those that were not before, on all cores.
     pub(crate) fn verify_in_memory(&self, memory: &[u8], blocks: impl Iterator<Item = Block>) -> Result<()> {
-        self.source.check_mapped_len()?;
+        let mut blocks = blocks.peekable();
+        if blocks.peek().is_some() {
+            self.source.check_mapped_len()?;
+        }
         let pending: Vec<Block> = blocks.filter(|b| !self.verified.contains(b.number)).collect();
         let some = pending.chunks((TOGETHER >> self.header.block_log2).max(1)).collect();
         crate::parallel::try_for_each(self.threads, some, |some: &[Block]| {

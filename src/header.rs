@@ -42,6 +42,13 @@ pub(crate) enum Role {
     PlannedTrailer,
 }
 
+/// The bytes of a header or trailer.
+pub(crate) fn array(bytes: &[u8]) -> [u8; 64] {
+    let mut array = [0; 64];
+    array.copy_from_slice(bytes);
+    array
+}
+
 impl Header {
     /// Parses 64 bytes that begin at `offset` of the file: magic, checksum, version, flags, reserved bytes, role and
     /// block size, in this order. What the numbers must be in this file is [`crate::frame`]'s to say.

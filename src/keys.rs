@@ -304,7 +304,12 @@ fn duplicate(words: &mut [u64], index: &[u8], beside: bool) -> Option<u32> {
     sort(words, u64::BITS, beside);
     let same_hash = words.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|same| same.len() > 1);
     let second = same_hash.filter_map(|same| {
+        let count = same.len();
         let key = |word: u64| key_at(index, offset_of(word)).map(|k| (k.tag, k.bytes));
+        // They come by offset. Behind one that equals the first there is none that is earlier, and few are in front of it.
+        let first = key(same[0]);
+        let twin = same[1..].iter().position(|word| key(*word) == first);
+        let same = &mut same[..twin.map_or(usize::MAX, |at| at.saturating_add(2)).min(count)];
         same.sort_unstable_by(|a, b| key(*a).cmp(&key(*b)).then(a.cmp(b)));
         same.windows(2).filter(|pair| key(pair[0]) == key(pair[1])).map(|pair| offset_of(pair[1])).min()
     });

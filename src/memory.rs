@@ -7,7 +7,9 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::{Advice, Mmap, MmapMut};
+#[cfg(all(target_os = "linux", not(miri)))]
+use memmap2::Advice;
+use memmap2::{Mmap, MmapMut};
 
 use crate::bytes::to_usize;
 use crate::error::{Code, Error, Result};
@@ -46,7 +48,8 @@ const MAPPED: usize = 32 << 20;
 /// Asks for huge pages for the `count` items of `room` that are about to be filled, where they are many: they cost a
 /// fraction of what as many small pages do. Only advice; it changes no byte.
 pub(crate) fn prefer_huge<T>(room: *const T, count: usize) {
-    #[cfg(target_os = "linux")]
+    // Miri knows no such call.
+    #[cfg(all(target_os = "linux", not(miri)))]
     {
         let start = room.cast::<u8>().cast_mut();
         let (first, bytes) = (start.align_offset(HUGE), count.saturating_mul(size_of::<T>()));
@@ -55,7 +58,7 @@ pub(crate) fn prefer_huge<T>(room: *const T, count: usize) {
             let _ = unsafe { rustix::mm::madvise(start.wrapping_add(first).cast(), pages * HUGE, rustix::mm::Advice::LinuxHugepage) };
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(any(not(target_os = "linux"), miri))]
     let _ = (room, count);
 }
 
@@ -223,7 +226,7 @@ impl Aligned {
     fn mapped(len: usize) -> Result<Self> {
         let pages = MmapMut::map_anon(len).map_err(|e| Error::io(format!("cannot allocate {len} bytes"), e))?;
         // Only advice: where it is not supported the pages are small.
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = pages.advise(Advice::HugePage);
         Ok(Self::pages(pages))
     }
@@ -328,6 +331,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri maps no files")]
     fn a_mapped_file_reads_back() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(100).unwrap();

@@ -90,6 +90,9 @@ impl<'a> Walk<'a> {
             self.tensor(input, number).or_else(refuse)?;
             return Ok((nom::Input::take_from(&input, 5), ()));
         }
+        if let [value::NULL..=value::TRUE, ..] = input.bytes {
+            return Ok((nom::Input::take_from(&input, 1), ()));
+        }
         let (rest, head) = value::head(input)?;
         match head {
             Head::List(items) | Head::Tuple(items) => self.list(rest, items, depth, path),

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     // The index, whole.
     &["sharing", "walk", "index"],
     // Reading.
-    &["blocks", "read", "node", "tiles", "content", "load", "slice", "verify", "repair", "pick"],
+    &["blocks", "read", "node", "tiles", "content", "load", "slice", "verify", "repair", "pick", "open"],
     // Writing.
     &["collect", "plan", "write", "durable", "inplace", "stream"],
 ];

@@ -132,6 +132,7 @@ fn inside_full_disk() {
     let mut more = File::create(&ballast).unwrap();
     while std::io::Write::write_all(&mut more, &[0; 4096]).is_ok() {}
     refused(&path, &value(3, 20_000), ErrorKind::StorageFull);
+    drop(more);
     fs::remove_file(ballast).unwrap();
     replaced(&path);
 }

@@ -1,12 +1,11 @@
 //! An allocator that counts: what the thread holds that measures, and what all threads of the process hold, since a
-//! large index is checked on two. The second count is right for one test at a time: each takes its [`turn`].
+//! large index is checked on two. The second count is right for one test at a time: each runs [`alone`] in a process.
 
-#![allow(dead_code, missing_docs, unreachable_pub, unsafe_code, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+#![allow(dead_code, missing_docs, unreachable_pub, unsafe_code, clippy::cast_possible_wrap, clippy::cast_sign_loss, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 struct Counting;
 
@@ -18,7 +17,6 @@ thread_local! {
 static ALL_NOW: AtomicIsize = AtomicIsize::new(0);
 static ALL_PEAK: AtomicIsize = AtomicIsize::new(0);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
-static TURN: Mutex<()> = Mutex::new(());
 
 fn count(bytes: isize) {
     ALL_PEAK.fetch_max(ALL_NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
@@ -73,14 +71,21 @@ pub struct Taken {
     pub calls: usize,
 }
 
-/// Keeps the other tests of the process from allocating; the pool of threads, which is the process's and not a file's, is
-/// there afterwards.
-pub fn turn() -> MutexGuard<'static, ()> {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+/// Whether this process runs the test `name` only; if not, it has started one that does, and that test has passed. The pool of
+/// threads, which is the process's and not a file's, is there afterwards.
+pub fn alone(name: &str) -> bool {
+    const ALONE: &str = "CAIRN_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        let run = test.args(["--exact", name, "--test-threads=1", "--nocapture"]).env(ALONE, "1").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert!(run.status.success() && out.contains("1 passed"), "{name} by itself:\n{out}\n{err}");
+        return false;
+    }
     let pairs: Vec<_> = (0..20_000).map(|i| (crate::support::raw::int(i), crate::support::raw::null())).collect();
     let file = crate::support::RawFile { root: crate::support::raw::dict(&pairs), streamed: true, ..crate::support::RawFile::new() };
     assert!(cairnfile::Cairn::from_bytes(&file.build()).is_ok());
-    turn
+    true
 }
 
 /// What `work` returns, and what it took.
