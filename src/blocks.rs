@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::bytes::{table_index, to_usize};
 use crate::checksum::{crc32, mismatch};
 use crate::error::{Code, Error, Result};
+use crate::place::{block, blocks_under};
 use crate::read::Cairn;
 
 /// Bytes of blocks that one thread verifies one after the other.
@@ -49,24 +50,25 @@ pub(crate) struct Block {
 /// The blocks that hold bytes `range` of `buffer`.
 pub(crate) fn blocks_of(buffer: &Buffer, log2: u8, range: Range<u64>) -> impl Iterator<Item = Block> + use<> {
     let buffer = *buffer;
-    let (first, end) = if range.is_empty() { (0, 0) } else { (range.start >> log2, range.end.div_ceil(1 << log2)) };
-    (first..end).map(move |i| block_at(&buffer, log2, i))
+    blocks_under(log2, &range).map(move |i| block_at(&buffer, log2, i))
+}
+
+/// Their numbers in the file.
+pub(crate) fn numbers_of(buffer: &Buffer, log2: u8, range: &Range<u64>) -> Range<u32> {
+    let Range { start, end } = blocks_under(log2, range);
+    buffer.first_block + narrow(start)..buffer.first_block + narrow(end)
 }
 
 /// Block `i` of `buffer`.
 pub(crate) fn block_at(buffer: &Buffer, log2: u8, i: u64) -> Block {
-    let at = i << log2;
-    // Blocks are counted in u32 in the whole file.
-    let in_buffer = u32::try_from(i).unwrap_or(u32::MAX);
-    let number = buffer.first_block + in_buffer;
-    Block { number, buffer: buffer.number, in_buffer, start: buffer.start + at, len: (1 << log2).min(buffer.record.len - at) }
+    let (at, len) = block(buffer.record.len, log2, i);
+    let in_buffer = narrow(i);
+    Block { number: buffer.first_block + in_buffer, buffer: buffer.number, in_buffer, start: buffer.start + at, len }
 }
 
-/// `range` of a buffer, widened to whole blocks.
-pub(crate) fn widen(buffer: &Buffer, log2: u8, range: &Range<u64>) -> Range<u64> {
-    let start = range.start >> log2 << log2;
-    let end = range.end.div_ceil(1 << log2).saturating_mul(1 << log2).min(buffer.record.len);
-    start..end
+/// Blocks are counted in u32 in the whole file.
+fn narrow(block: u64) -> u32 {
+    u32::try_from(block).unwrap_or(u32::MAX)
 }
 
 impl Cairn<'_> {

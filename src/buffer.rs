@@ -7,10 +7,9 @@ use nom::Parser;
 use nom::bytes::complete::take;
 
 use crate::blocks::{Block, block_at};
-use crate::bytes::{Input, Parsed, align_up, count, from_usize, put_u32, put_u64, refuse, table_index, to_u32};
+use crate::bytes::{Input, Parsed, count, from_usize, put_u32, put_u64, refuse, table_index, to_u32};
 use crate::error::{Code, Error, Result};
-use crate::layout::block_count;
-use crate::limits::{LARGE_ALIGN, LARGE_BUFFER, MAX_LEN, PART_ALIGN};
+use crate::place::{block_count, place};
 
 /// Tensor bytes as they are.
 pub(crate) const KIND_TENSOR: u32 = 0;
@@ -38,12 +37,6 @@ impl BufferRecord {
         put_u32(out, self.kind);
         put_u32(out, self.owner);
     }
-}
-
-/// Where a buffer of `len` bytes begins when the part before it ends at `end`; `None` past 2^63-1.
-pub(crate) fn place(end: u64, len: u64) -> Option<u64> {
-    let align = if len >= LARGE_BUFFER { LARGE_ALIGN } else { PART_ALIGN };
-    align_up(end, align).filter(|start| start.checked_add(len).is_some_and(|end| end <= MAX_LEN))
 }
 
 /// The table as parsed: records stay in the index, only what must be summed up is kept.
@@ -192,15 +185,6 @@ pub(crate) fn encode(records: impl ExactSizeIterator<Item = BufferRecord>, out: 
 mod tests {
     use super::*;
     use crate::bytes::finish;
-
-    #[test]
-    fn places_by_size() {
-        assert_eq!(place(64, 65_535), Some(64));
-        assert_eq!(place(65, 65_535), Some(128));
-        assert_eq!(place(64, 65_536), Some(4096));
-        assert_eq!(place(MAX_LEN - 62, 1), None);
-        assert_eq!(place(u64::MAX, 1), None);
-    }
 
     #[test]
     fn encode_then_parse() {

@@ -164,11 +164,6 @@ pub(crate) fn to_u32(n: usize, what: &str) -> Result<u32> {
     u32::try_from(n).map_err(|_| Error::new(Code::IndexLimit, format!("{what}: {n} does not fit 32 bits")))
 }
 
-/// The least multiple of `align` (a power of two) that is at least `x`; `None` above 2^64-1.
-pub(crate) fn align_up(x: u64, align: u64) -> Option<u64> {
-    x.checked_add(align - 1).map(|x| x & !(align - 1))
-}
-
 pub(crate) fn put_u16(out: &mut Vec<u8>, n: u16) {
     out.extend_from_slice(&n.to_le_bytes());
 }
@@ -200,12 +195,5 @@ mod tests {
         assert!(count(2)(Input::new(&bytes, 0)).is_ok());
         let error = finish(count(3)(Input::new(&bytes, 0))).unwrap_err();
         assert_eq!(error.code(), Code::IndexShort);
-    }
-
-    #[test]
-    fn align_up_at_the_top() {
-        assert_eq!(align_up(0, 64), Some(0));
-        assert_eq!(align_up(65, 64), Some(128));
-        assert_eq!(align_up(u64::MAX, 64), None);
     }
 }

@@ -5,6 +5,7 @@ use nom::bytes::complete::take;
 
 use crate::bytes::{Input, Parsed, count, put_u32, refuse, table_index, to_u32, u32};
 use crate::error::{Code, Error, Result};
+use crate::place::padding;
 
 /// A reader that does not know a tag with this bit must refuse the file.
 pub(crate) const MUST_UNDERSTAND: u32 = 1 << 31;
@@ -27,8 +28,7 @@ pub(crate) struct Frame<'a> {
 
 fn frame(input: Input<'_>) -> Parsed<'_, Frame<'_>> {
     let (rest, (tag, len)) = (u32, u32).parse(input)?;
-    let padding = len.wrapping_neg() & 7;
-    let (rest, (payload, zeros)) = (take(len), take(padding)).parse(rest)?;
+    let (rest, (payload, zeros)) = (take(len), take(padding(len))).parse(rest)?;
     let zeros: Input<'_> = zeros;
     let payload: Input<'_> = payload;
     if zeros.bytes.iter().any(|b| *b != 0) {
@@ -90,7 +90,7 @@ pub(crate) fn encode(extensions: &[Extension], out: &mut Vec<u8>) -> Result<()> 
         put_u32(out, extension.tag);
         put_u32(out, len);
         out.extend_from_slice(&extension.payload);
-        out.resize(out.len() + table_index(len.wrapping_neg() & 7), 0);
+        out.resize(out.len() + table_index(padding(len)), 0);
     }
     Ok(())
 }

@@ -5,37 +5,22 @@
 //! streamed:  header │         buffer │ buffer … │ index      │ trailer
 //! ```
 
-use crate::bytes::align_up;
 use crate::error::{Code, Error, Result};
 use crate::header::Header;
-use crate::limits::{HEADER_LEN, MAX_INDEX_LEN, MAX_LEN, MIN_FILE_LEN, MIN_INDEX_LEN, PART_ALIGN};
-
-/// Where the parts behind the buffers lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Regions {
-    /// The index copy of a planned file, the index of a streamed one.
-    pub(crate) last_index: u64,
-    pub(crate) trailer: u64,
-    pub(crate) file_len: u64,
-}
+use crate::limits::{HEADER_LEN, MAX_INDEX_LEN, MAX_LEN, MIN_FILE_LEN};
+pub(crate) use crate::place::Regions;
+use crate::place::{self, index_fits, regions};
 
 impl Regions {
     /// The regions when the last buffer (or the part before it) ends at `end`; `None` past 2^63-1.
     pub(crate) fn after(end: u64, header: &Header) -> Option<Self> {
-        Self::with_index(end, header.index_len)
-    }
-
-    pub(crate) fn with_index(end: u64, index_len: u64) -> Option<Self> {
-        let last_index = align_up(end, PART_ALIGN)?;
-        let trailer = align_up(last_index.checked_add(index_len)?, PART_ALIGN)?;
-        let file_len = trailer.checked_add(HEADER_LEN).filter(|len| *len <= MAX_LEN)?;
-        Some(Self { last_index, trailer, file_len })
+        regions(end, header.index_len)
     }
 }
 
 /// Where the first buffer may begin.
 pub(crate) fn data_start(header: &Header) -> u64 {
-    if header.streamed { HEADER_LEN } else { HEADER_LEN + header.index_len }
+    place::data_start(header.streamed, header.index_len)
 }
 
 /// Checks the numbers in `header` (of a streamed file: its trailer), found at `at`, against the file's real length.
@@ -65,9 +50,7 @@ fn check_index_numbers(header: &Header, at: u64) -> Result<()> {
         return Err(Error::at(Code::IndexOffset, at + 24, detail));
     }
     // The last index, its padding and the trailer end the file.
-    let end = header.index_offset.checked_add(header.index_len).and_then(|end| align_up(end, PART_ALIGN));
-    let fits = header.index_len >= MIN_INDEX_LEN && end.is_some_and(|end| end <= header.file_len - HEADER_LEN);
-    if !fits {
+    if !index_fits(header.index_offset, header.index_len, header.file_len) {
         let detail = format!("an index of {} bytes at byte {} does not fit the file", header.index_len, header.index_offset);
         return Err(Error::at(Code::IndexLength, at + 32, detail));
     }

@@ -21,6 +21,7 @@ use crate::keys::KeyTables;
 use crate::layout::Extent;
 use crate::limits::{Limits, MAX_INLINE_BYTES};
 use crate::parallel::join;
+use crate::place::holds;
 use crate::sharing;
 use crate::walk;
 
@@ -241,7 +242,7 @@ impl<'a> Tables<'a> {
         if entry.buffer >= self.buffers.viewable {
             return Err(Error::at(Code::BufferViewed, at + 4, format!("tensor {number} views auxiliary buffer {}", entry.buffer)));
         }
-        let fits = entry.offset.checked_add(extent.span).is_some_and(|end| end <= buffer.record.len);
+        let fits = holds(buffer.record.len, entry.offset, extent.span);
         if buffer.record.kind == KIND_TENSOR && !fits {
             let detail =
                 format!("tensor {number} takes {} bytes from byte {} of a buffer of {}", extent.span, entry.offset, buffer.record.len);

@@ -1,20 +1,22 @@
 //! The arithmetic of shapes and strides: pure, checked, and shared by reader and writer. `Spec §7.6, §7.7`.
+//!
+//! `tests/arithmetic` compiles this file at 8 bits and tries all inputs, and proves the lemmas at 64 bits.
 
 use std::ops::Deref;
 
 use crate::dtype::{Geometry, GroupClass};
-use crate::limits::MAX_LEN;
+use crate::limits::{MAX_LEN, Word};
 
 /// The extents of a tensor's axes. Most tensors are vectors and matrices, and there may be very many of them: these
 /// take no allocation.
 #[derive(Clone)]
 pub(crate) enum Shape {
-    Few(u8, [u64; 2]),
-    Many(Box<[u64]>),
+    Few(u8, [Word; 2]),
+    Many(Box<[Word]>),
 }
 
 impl Shape {
-    pub(crate) fn collect(mut dims: impl ExactSizeIterator<Item = u64>) -> Self {
+    pub(crate) fn collect(mut dims: impl ExactSizeIterator<Item = Word>) -> Self {
         let rank = dims.len();
         if rank > 2 {
             return Self::Many(dims.collect());
@@ -25,9 +27,9 @@ impl Shape {
 }
 
 impl Deref for Shape {
-    type Target = [u64];
+    type Target = [Word];
 
-    fn deref(&self) -> &[u64] {
+    fn deref(&self) -> &[Word] {
         match self {
             Self::Few(rank, dims) => &dims[..usize::from(*rank)],
             Self::Many(dims) => dims,
@@ -39,9 +41,9 @@ impl Deref for Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// Bytes of the elements alone.
-    pub(crate) len: u64,
+    pub(crate) len: Word,
     /// Bytes from the first to the last element's end; above `len` when strides leave holes.
-    pub(crate) span: u64,
+    pub(crate) span: Word,
     /// No holes: the elements fill the span.
     pub(crate) dense: bool,
 }
@@ -54,13 +56,13 @@ pub(crate) enum Fault {
 }
 
 /// The number of elements; `None` when it, with empty axes counted as 1, exceeds 2^63-1.
-pub(crate) fn element_count(dims: impl Iterator<Item = u64>) -> Option<u64> {
+pub(crate) fn element_count(dims: impl Iterator<Item = Word>) -> Option<Word> {
     bounded_count(dims).map(|(count, empty)| if empty { 0 } else { count })
 }
 
 /// The number of elements with empty axes counted as 1, and whether there is one.
-fn bounded_count(dims: impl Iterator<Item = u64>) -> Option<(u64, bool)> {
-    let mut product = 1u64;
+fn bounded_count(dims: impl Iterator<Item = Word>) -> Option<(Word, bool)> {
+    let mut product: Word = 1;
     let mut empty = false;
     for dim in dims {
         empty |= dim == 0;
@@ -70,8 +72,8 @@ fn bounded_count(dims: impl Iterator<Item = u64>) -> Option<(u64, bool)> {
 }
 
 /// The extent of a row-major tensor.
-pub(crate) fn row_major(geometry: Geometry, dims: impl Iterator<Item = u64> + Clone) -> Result<Extent, Fault> {
-    let elements = u64::from(geometry.elements);
+pub(crate) fn row_major(geometry: Geometry, dims: impl Iterator<Item = Word> + Clone) -> Result<Extent, Fault> {
+    let elements = Word::from(geometry.elements);
     let (bounded, empty) = bounded_count(dims.clone()).ok_or(Fault::Size)?;
     // Most elements are groups of their own; a division costs more than the rest of this.
     let groups = if elements == 1 { bounded } else { bounded.div_ceil(elements) };
@@ -85,7 +87,7 @@ pub(crate) fn row_major(geometry: Geometry, dims: impl Iterator<Item = u64> + Cl
 }
 
 /// The extent of a tensor with explicit strides in elements, which must be in their one legal spelling.
-pub(crate) fn strided(geometry: Geometry, dims: &[u64], strides: &[u64]) -> Result<Extent, Fault> {
+pub(crate) fn strided(geometry: Geometry, dims: &[Word], strides: &[Word]) -> Result<Extent, Fault> {
     let contiguous = row_major(geometry, dims.iter().copied())?;
     if geometry.class != GroupClass::Scalar || contiguous.len == 0 {
         return Err(Fault::Strides);
@@ -102,10 +104,10 @@ pub(crate) fn strided(geometry: Geometry, dims: &[u64], strides: &[u64]) -> Resu
 /// The index of the last element and whether the elements are dense; `None` when two of them may coincide.
 ///
 /// Axes of extent above 1, by stride: each stride must exceed what the axes before it reach together.
-fn reach(dims: &[u64], strides: &[u64]) -> Option<(u64, bool)> {
-    let mut axes: Vec<(u64, u64)> = strides.iter().copied().zip(dims.iter().copied()).filter(|(_, dim)| *dim > 1).collect();
+pub(crate) fn reach(dims: &[Word], strides: &[Word]) -> Option<(Word, bool)> {
+    let mut axes: Vec<(Word, Word)> = strides.iter().copied().zip(dims.iter().copied()).filter(|(_, dim)| *dim > 1).collect();
     axes.sort_unstable();
-    let (mut reach, mut product, mut dense) = (0u64, 1u64, true);
+    let (mut reach, mut product, mut dense): (Word, Word, bool) = (0, 1, true);
     for (stride, dim) in axes {
         if stride <= reach {
             return None;
@@ -118,8 +120,8 @@ fn reach(dims: &[u64], strides: &[u64]) -> Option<(u64, bool)> {
 }
 
 /// Whether strides in elements (0 on axes of extent at most 1) are those of a row-major tensor.
-pub(crate) fn is_row_major(dims: &[u64], strides: &[u64]) -> bool {
-    let mut expected = 1u64;
+pub(crate) fn is_row_major(dims: &[Word], strides: &[Word]) -> bool {
+    let mut expected: Word = 1;
     dims.iter().zip(strides).rev().all(|(dim, stride)| {
         let fits = *dim <= 1 || *stride == expected;
         expected = expected.saturating_mul((*dim).max(1));
@@ -128,9 +130,9 @@ pub(crate) fn is_row_major(dims: &[u64], strides: &[u64]) -> bool {
 }
 
 /// Row-major strides in elements; 0 on axes of extent at most 1.
-pub(crate) fn row_major_strides(dims: &[u64]) -> Vec<u64> {
+pub(crate) fn row_major_strides(dims: &[Word]) -> Vec<Word> {
     let mut strides = vec![0; dims.len()];
-    let mut step = 1u64;
+    let mut step: Word = 1;
     for (stride, dim) in strides.iter_mut().zip(dims).rev() {
         if *dim > 1 {
             *stride = step;
@@ -141,17 +143,12 @@ pub(crate) fn row_major_strides(dims: &[u64]) -> Vec<u64> {
 }
 
 /// Whether a packed tensor ends within a group.
-pub(crate) fn has_partial_group(geometry: Geometry, dims: impl Iterator<Item = u64>) -> bool {
-    geometry.class == GroupClass::Packed && element_count(dims).is_some_and(|n| n % u64::from(geometry.elements) != 0)
-}
-
-/// How many blocks of `2^log2` bytes a buffer of `len` bytes is cut into.
-pub(crate) fn block_count(len: u64, log2: u8) -> u64 {
-    len.div_ceil(1 << log2)
+pub(crate) fn has_partial_group(geometry: Geometry, dims: impl Iterator<Item = Word>) -> bool {
+    geometry.class == GroupClass::Packed && element_count(dims).is_some_and(|n| n % Word::from(geometry.elements) != 0)
 }
 
 /// Calls `visit` with every position along all axes but the innermost `inner`, in row-major order.
-pub(crate) fn for_each_position<E>(dims: &[u64], mut visit: impl FnMut(&[u64]) -> Result<(), E>) -> Result<(), E> {
+pub(crate) fn for_each_position<E>(dims: &[Word], mut visit: impl FnMut(&[Word]) -> Result<(), E>) -> Result<(), E> {
     if dims.contains(&0) {
         return Ok(());
     }
@@ -174,8 +171,8 @@ pub(crate) fn for_each_position<E>(dims: &[u64], mut visit: impl FnMut(&[u64]) -
 }
 
 /// Where axes from `axis` on are one contiguous run in elements: the length of the longest such suffix.
-pub(crate) fn contiguous_suffix(dims: &[u64], strides: &[u64]) -> (usize, u64) {
-    let mut run = 1u64;
+pub(crate) fn contiguous_suffix(dims: &[Word], strides: &[Word]) -> (usize, Word) {
+    let mut run: Word = 1;
     let mut axis = dims.len();
     while axis > 0 && (dims[axis - 1] <= 1 || strides[axis - 1] == run) {
         axis -= 1;
@@ -185,70 +182,19 @@ pub(crate) fn contiguous_suffix(dims: &[u64], strides: &[u64]) -> (usize, u64) {
 }
 
 /// Bytes from `start` for `count` elements of a row-major scalar or packed run, as (first byte, bytes).
-pub(crate) fn element_bytes(geometry: Geometry, start: u64, count: u64) -> (u64, u64) {
-    let (elements, bytes) = (u64::from(geometry.elements), u64::from(geometry.bytes));
+pub(crate) fn element_bytes(geometry: Geometry, start: Word, count: Word) -> (Word, Word) {
+    let (elements, bytes) = (Word::from(geometry.elements), Word::from(geometry.bytes));
     let first = start / elements;
     let end = (start + count).div_ceil(elements);
     (first * bytes, (end - first) * bytes)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dtype::DType;
+/// The number of the element at `position`, from element `first` on: `position` is within the extents that `strides` are of.
+pub(crate) fn element_at(first: Word, position: &[Word], strides: &[Word]) -> Word {
+    position.iter().zip(strides).fold(first, |at, (i, stride)| at + i * stride)
+}
 
-    fn rm(dtype: &DType, dims: &[u64]) -> Result<Extent, Fault> {
-        row_major(dtype.geometry(), dims.iter().copied())
-    }
-
-    #[test]
-    fn sizes_by_class() {
-        assert_eq!(rm(&DType::F32, &[2, 3]).unwrap().len, 24);
-        assert_eq!(rm(&DType::F32, &[]).unwrap().len, 4);
-        assert_eq!(rm(&DType::F32, &[0, 1 << 60]).unwrap().len, 0);
-        assert_eq!(rm(&DType::F32, &[0, 1 << 61]), Err(Fault::Size));
-        assert_eq!(rm(&DType::I4, &[3, 3]).unwrap().len, 5);
-        assert_eq!(rm(&DType::F6_E2M3FN, &[5]).unwrap().len, 6);
-        assert_eq!(rm(&DType::Q4_0, &[2, 64]).unwrap().len, 72);
-        assert_eq!(rm(&DType::Q4_0, &[2, 33]), Err(Fault::Groups));
-        assert_eq!(rm(&DType::Q4_0, &[]), Err(Fault::Groups));
-        assert_eq!(rm(&DType::U8, &[1 << 32, 1 << 31]), Err(Fault::Size));
-    }
-
-    #[test]
-    fn strides_by_rule() {
-        let g = DType::F32.geometry();
-        let of = |dims: &[u64], strides: &[u64]| strided(g, dims, strides);
-        assert_eq!(of(&[2, 3], &[1, 2]).unwrap(), Extent { len: 24, span: 24, dense: true });
-        assert_eq!(of(&[2, 3], &[4, 1]).unwrap(), Extent { len: 24, span: 28, dense: false });
-        assert_eq!(of(&[2, 3], &[3, 1]), Err(Fault::Strides));
-        assert_eq!(of(&[2, 3], &[2, 1]), Err(Fault::Strides));
-        assert_eq!(of(&[2, 1], &[3, 1]), Err(Fault::Strides));
-        assert_eq!(of(&[2, 2], &[0, 1]), Err(Fault::Strides));
-        assert_eq!(of(&[2, 2], &[u64::MAX, 1]), Err(Fault::Strides));
-    }
-
-    /// Exhaustive over small shapes and strides: legal exactly when no two elements coincide, by the rule's own
-    /// (sufficient) criterion, and the span is the true maximum.
-    #[test]
-    fn reach_agrees_with_enumeration() {
-        for dims in [[2u64, 2, 2], [2, 3, 1], [3, 2, 2]] {
-            for code in 0..512u64 {
-                let strides = [code & 7, (code >> 3) & 7, code >> 6];
-                let mut seen = std::collections::BTreeSet::new();
-                let mut distinct = true;
-                for_each_position(&dims, |p| {
-                    let at: u64 = p.iter().zip(&strides).map(|(i, s)| i * s).sum();
-                    distinct &= seen.insert(at);
-                    Ok::<_, ()>(())
-                })
-                .unwrap();
-                if let Some((last, dense)) = reach(&dims, &strides) {
-                    assert!(distinct);
-                    assert_eq!(seen.last(), Some(&last));
-                    assert_eq!(dense, last + 1 == dims.iter().product::<u64>());
-                }
-            }
-        }
-    }
+/// The number of the last of the elements from `first` on with these extents, none of which is 0.
+pub(crate) fn last_element(first: Word, dims: &[Word], strides: &[Word]) -> Word {
+    dims.iter().zip(strides).fold(first, |at, (dim, stride)| at + (dim - 1) * stride)
 }

@@ -60,6 +60,9 @@ mod index;
 mod inplace;
 mod keys;
 mod layout;
+#[cfg(test)]
+#[path = "layout/tests.rs"]
+mod layout_tests;
 mod limits;
 mod load;
 mod memory;
@@ -69,6 +72,10 @@ mod options;
 mod parallel;
 mod pattern;
 mod pick;
+mod place;
+#[cfg(test)]
+#[path = "place/tests.rs"]
+mod place_tests;
 mod plan;
 mod read;
 pub mod repair;

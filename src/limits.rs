@@ -2,6 +2,9 @@
 
 use crate::error::{Code, Error, Result};
 
+/// What offsets and lengths in a file are: the arithmetic is tested at fewer bits, too.
+pub(crate) type Word = u64;
+
 /// Bytes of the header, and of the trailer.
 pub const HEADER_LEN: u64 = 64;
 /// Every part of a file begins at a multiple of this.

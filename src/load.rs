@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::bits::Bits;
-use crate::blocks::{blocks_of, widen};
+use crate::blocks::{blocks_of, numbers_of};
 use crate::buffer::Buffer;
 use crate::bytes::{table_index, to_usize};
 use crate::error::{Code, Error, Result};
@@ -12,6 +12,7 @@ use crate::keys::Key;
 use crate::memory::{Aligned, Blank, Part};
 use crate::node::{Node, ValueRef};
 use crate::parallel::{Progress, join};
+use crate::place::widen;
 use crate::read::{Cairn, TensorRef};
 use crate::source::Source;
 use crate::tensor::{Storage, Tensor};
@@ -33,10 +34,9 @@ pub(crate) fn span<'c>(cairn: &'c Cairn<'c>, buffer: &Buffer, range: Range<u64>)
         return Ok((Storage::borrowed(bytes), range.start));
     }
     let log2 = cairn.header.block_log2;
-    let wide = widen(buffer, log2, &range);
-    let first = buffer.first_block + u32::try_from(wide.start >> log2).unwrap_or(u32::MAX);
-    let end = buffer.first_block + u32::try_from(wide.end.div_ceil(1 << log2)).unwrap_or(u32::MAX);
-    let run = Run { start: buffer.start + wide.start, end: buffer.start + wide.end, blocks: first..end };
+    let wide = widen(buffer.record.len, log2, &range);
+    let blocks = numbers_of(buffer, log2, &wide);
+    let run = Run { start: buffer.start + wide.start, end: buffer.start + wide.end, blocks };
     let memory = copies(cairn, &[run], Blank::new, &|_| Ok(()))?;
     let storage = memory.into_iter().next().unwrap_or_else(|| Storage::borrowed(&[]));
     Ok((storage, wide.start))

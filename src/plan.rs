@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::buffer::{self, BufferRecord, place};
+use crate::buffer::{self, BufferRecord};
 use crate::bytes::{from_usize, put_u32, table_index, to_u32, to_usize};
 use crate::collect::{self, Collected, Source};
 use crate::dtype::DType;
@@ -12,10 +12,10 @@ use crate::extension;
 use crate::frame::Regions;
 use crate::hash::KeyedState;
 use crate::header::Header;
-use crate::layout::block_count;
 use crate::limits::{HEADER_LEN, MAX_BLOCK_LOG2, MAX_INDEX_LEN, MIN_BLOCK_LOG2};
 use crate::memory;
 use crate::options::WriteOptions;
+use crate::place::{block_total, data_start, place, regions};
 use crate::sharing::{self, Form, Groups};
 use crate::tensor::Tensor;
 use crate::tree::Value;
@@ -234,8 +234,10 @@ impl<'v> Tables<'v> {
     }
 
     fn finish(mut self, collected: &Collected<'v>, metadata: &[u8], options: &WriteOptions, streamed: bool) -> Result<Plan<'v>> {
-        let blocks: u64 = self.planned.iter().map(|b| block_count(b.len, options.block_log2)).sum();
-        let lists = blocks * 4 + from_usize(self.planned.len() * buffer::RECORD + self.entries.len() * entry::MIN_RECORD);
+        let blocks = block_total(self.planned.iter().map(|b| b.len), options.block_log2);
+        let records = from_usize(self.planned.len() * buffer::RECORD + self.entries.len() * entry::MIN_RECORD);
+        // Lengths that no file has are refused here or when they are placed.
+        let lists = blocks.saturating_mul(4).saturating_add(records);
         check_index_len(lists)?;
         let mut index = memory::room(to_usize(lists)? + self.entries.len() * 16 + metadata.len() + collected.encoded.len());
         extension::encode(&[], &mut index)?;
@@ -250,9 +252,9 @@ impl<'v> Tables<'v> {
         index.extend_from_slice(&collected.encoded);
         check_index_len(from_usize(index.len()))?;
         let index_len = from_usize(index.len());
-        let end = self.place(if streamed { HEADER_LEN } else { HEADER_LEN + index_len })?;
+        let end = self.place(data_start(streamed, index_len))?;
         let too_long = || Error::new(Code::BufferLength, "the file would be longer than 2^63-1 bytes");
-        let regions = Regions::with_index(end, index_len).ok_or_else(too_long)?;
+        let regions = regions(end, index_len).ok_or_else(too_long)?;
         let index_offset = if streamed { regions.last_index } else { HEADER_LEN };
         let header = Header {
             streamed,

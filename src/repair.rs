@@ -12,6 +12,7 @@ use crate::frame::{self, Regions};
 use crate::header::{self, Header, Role};
 use crate::index::{Context, Index};
 use crate::limits::{HEADER_LEN, Limits, MIN_FILE_LEN};
+use crate::place::copy_offset;
 
 /// Gives `len` bytes from an offset of the damaged file.
 pub type ReadAt<'r> = &'r dyn Fn(u64, u64) -> Result<Vec<u8>>;
@@ -234,7 +235,7 @@ impl Damaged<'_> {
     fn find(&self, header: Header) -> Result<Found> {
         // The file may have lost its end or have something appended: the real length is not asked.
         frame::check_numbers(&header, 0, header.file_len)?;
-        for offset in [Some(HEADER_LEN), copy_offset(&header)].into_iter().flatten() {
+        for offset in [Some(HEADER_LEN), copy_offset(header.index_len, header.file_len)].into_iter().flatten() {
             let bytes = self.get(offset, header.index_len)?;
             if from_usize(bytes.len()) == header.index_len && crc32(&bytes) == header.index_crc {
                 return parse(header, bytes);
@@ -289,12 +290,6 @@ fn parse(header: Header, bytes: Vec<u8>) -> Result<Found> {
         Context { header: &header, data_start: frame::data_start(&header), limits: &Limits::default(), understood: &[], threads: None };
     let index = Index::parse(&bytes, &context)?;
     Ok(Found { header, bytes, index })
-}
-
-/// Where the second index of a planned file lies: it ends, padded, where the trailer begins.
-fn copy_offset(header: &Header) -> Option<u64> {
-    let padded = crate::bytes::align_up(header.index_len, crate::limits::PART_ALIGN)?;
-    header.file_len.checked_sub(HEADER_LEN)?.checked_sub(padded)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::index::{Entries, Tables};
 use crate::layout::has_partial_group;
 use crate::memory;
+use crate::place;
 
 fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
     tables.entry(number).map_or((NO_BUFFER, 0), |e| (e.buffer, e.offset))
@@ -309,12 +310,7 @@ fn apart(a: &Leaf, b: &Leaf) -> bool {
     let (Some((_, step)), Some((_, other))) = (a.axes.last(), b.axes.last()) else { return false };
     let inner = |leaf: &Leaf| (leaf.end - leaf.start).checked_sub(leaf.axes.last().map_or(0, |(dim, stride)| (dim - 1) * stride));
     let (Some(a_len), Some(b_len)) = (inner(a), inner(b)) else { return false };
-    if step != other || *step == 0 {
-        return false;
-    }
-    // Distance from a's range up to b's, around the circle of `step` bytes.
-    let ahead = (b.start % step + step - a.start % step) % step;
-    a_len <= ahead && ahead + b_len <= *step
+    step == other && place::apart(*step, a.start, a_len, b.start, b_len)
 }
 
 #[cfg(test)]

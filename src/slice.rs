@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use crate::blocks::widen;
 use crate::buffer::Buffer;
 use crate::bytes::{from_usize, to_usize};
 use crate::content;
 use crate::dtype::{DType, GroupClass};
 use crate::error::{Code, Error, Result};
-use crate::layout::{contiguous_suffix, element_count, for_each_position};
+use crate::layout::{contiguous_suffix, element_at, element_bytes, element_count, for_each_position, last_element};
 use crate::load;
 use crate::memory::Aligned;
+use crate::place::widen;
 use crate::read::TensorRef;
 use crate::tensor::{Storage, Tensor};
 
@@ -73,13 +73,13 @@ impl<'d> Part<'d> {
             strides = crate::layout::row_major_strides(&whole);
         }
         // Inside the tensor, whose extent is below 2^63.
-        let first = starts.iter().zip(&strides).map(|(start, stride)| start * stride).sum();
+        let first = element_at(0, &starts, &strides);
         Ok(Self { dtype, shape, dims, strides, first })
     }
 
     /// The last unit.
     fn last(&self) -> u64 {
-        self.first + self.dims.iter().zip(&self.strides).map(|(dim, stride)| (dim - 1) * stride).sum::<u64>()
+        last_element(self.first, &self.dims, &self.strides)
     }
 
     /// Scalar and block dtypes: units are whole bytes.
@@ -102,7 +102,7 @@ impl<'d> Part<'d> {
             window.open(bytes_of(self.first, self.last() - self.first + 1))?;
         }
         for_each_position(&self.dims[..outer], |position| {
-            let first = position.iter().zip(&self.strides).fold(self.first, |at, (i, stride)| at + i * stride);
+            let first = element_at(self.first, position, &self.strides);
             let (head, rest) = std::mem::take(&mut out).split_at_mut(run_bytes);
             head.copy_from_slice(window.get(bytes_of(first, run))?);
             out = rest;
@@ -115,7 +115,7 @@ impl<'d> Part<'d> {
     fn read_packed<'c>(&self, tensor: &TensorRef<'c>, buffer: &Buffer, span: Range<u64>) -> Result<Tensor<'c>> {
         let geometry = self.dtype.geometry();
         let count = element_count(self.dims.iter().copied()).unwrap_or(u64::MAX);
-        let (start, len) = crate::layout::element_bytes(geometry, self.first, self.last() - self.first + 1);
+        let (start, len) = element_bytes(geometry, self.first, self.last() - self.first + 1);
         let from = span.start + start;
         let (storage, skipped) = load::span(tensor.cairn, buffer, from..from + len)?;
         let bytes = &storage.bytes().unwrap_or(&[])[to_usize(from - skipped)?..];
@@ -126,7 +126,7 @@ impl<'d> Part<'d> {
         let mut written = 0;
         let base = start / u64::from(geometry.bytes) * u64::from(geometry.elements);
         for_each_position(&self.dims, |position| {
-            let at = position.iter().zip(&self.strides).fold(self.first, |at, (i, stride)| at + i * stride);
+            let at = element_at(self.first, position, &self.strides);
             copy_bits(bytes, (at - base) * bits, memory.as_mut(), written * bits, bits)?;
             written += 1;
             Ok::<_, Error>(())
@@ -172,7 +172,7 @@ impl<'t, 'c> Window<'t, 'c> {
     }
 
     fn open(&mut self, range: Range<u64>) -> Result<()> {
-        let wide = widen(self.buffer, self.tensor.cairn.header.block_log2, &range);
+        let wide = widen(self.buffer.record.len, self.tensor.cairn.header.block_log2, &range);
         (self.storage, self.start) = load::span(self.tensor.cairn, self.buffer, wide)?;
         Ok(())
     }

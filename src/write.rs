@@ -3,15 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::buffer::place;
 use crate::bytes::{from_usize, to_usize};
 use crate::checksum::crc32;
 use crate::durable::Replacement;
 use crate::error::{Code, Error, Result};
-use crate::layout::block_count;
 use crate::limits::HEADER_LEN;
 use crate::options::WriteOptions;
 use crate::parallel::{Progress, lane};
+use crate::place::{block_count, block_total, place};
 use crate::plan::{Content, Plan, PlannedBuffer};
 use crate::tree::Value;
 
@@ -183,7 +182,7 @@ impl<'v> Plan<'v> {
     /// Writes all buffers, in order, and returns the checksums of their blocks, which another core computes meanwhile.
     fn write_buffers(&self, sink: &mut dyn Sink, progress: Progress<'_>) -> Result<Vec<u32>> {
         let log2 = self.options.block_log2;
-        let blocks: u64 = self.buffers.iter().map(|b| block_count(b.len, log2)).sum();
+        let blocks = block_total(self.buffers.iter().map(|b| b.len), log2);
         let mut crcs = vec![0; to_usize(blocks)?];
         let mut collector = Collector { sink, pending: Vec::new(), at: 0, progress };
         let beside = self.data_len() >= BESIDE;
@@ -195,7 +194,7 @@ impl<'v> Plan<'v> {
                 let (mut rest, mut crcs) = (&self.buffers[..], &mut crcs[..]);
                 while let Some(first) = rest.first() {
                     let (run, after) = rest.split_at(small_run(rest).max(1));
-                    let crcs = take_front(&mut crcs, run.iter().map(|b| block_count(b.len, log2)).sum())?;
+                    let crcs = take_front(&mut crcs, block_total(run.iter().map(|b| b.len), log2))?;
                     match first.piece() {
                         Some(bytes) if first.len >= DIRECT_LEN => write_large(first.start, bytes, (log2, crcs), put, &mut collector)?,
                         Some(_) => {

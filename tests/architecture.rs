@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     // What can be wrong, and how much.
     &["error", "limits", "sniff", "pattern"],
     // Bytes, memory and threads.
-    &["bytes", "bits", "hash", "checksum", "parallel", "memory", "source", "touched"],
+    &["place", "bytes", "bits", "hash", "checksum", "parallel", "memory", "source", "touched"],
     // The parts of a file, each with its parser and its encoder.
     &["dtype", "layout", "element", "header", "frame", "extension", "value", "keys", "address", "entry", "buffer"],
     // Values in memory.

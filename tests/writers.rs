@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cairnfile::{Cairn, Class, Code, DType, Error, Plan, Storage, StreamWriter, Tensor, Value, WriteOptions};
+use cairnfile::{Cairn, Class, Code, DType, Error, Plan, Storage, StreamWriter, Tensor, Value, WriteOptions, hard_limits};
 use support::strategies::noise;
 use tempfile::TempDir;
 
@@ -481,4 +481,15 @@ fn a_stream_takes_the_rest_from_the_root() {
     assert_eq!((&items[0], &items[1], &items[3]), (&long, &late, &late));
     assert_eq!(items[2].as_tensor().unwrap().as_slice::<u8>().unwrap(), [1, 2, 3]);
     assert_eq!(cairn.tensor("/1").unwrap().number(), cairn.tensor("/3").unwrap().number());
+}
+
+/// The blocks of all these buffers are more than 64 bits count, four bytes each.
+#[test]
+fn buffers_that_no_file_holds_are_refused() {
+    let whole = |_| Value::from(Tensor::reserved(DType::U8, &[hard_limits::MAX_LEN]).unwrap());
+    for count in [2, 2048, 8193] {
+        let value = Value::from((0..count).map(whole).collect::<Vec<_>>());
+        let error = Plan::new(&value, &WriteOptions::new().block_log2(12)).err().unwrap();
+        assert_eq!(error.code(), Code::IndexLimit, "{count}: {error}");
+    }
 }

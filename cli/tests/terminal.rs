@@ -1,4 +1,5 @@
 //! No byte of a file acts on a terminal: whatever names, texts and metadata hold, every command shows it as escapes.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
