@@ -60,9 +60,6 @@ mod index;
 mod inplace;
 mod keys;
 mod layout;
-#[cfg(test)]
-#[path = "layout/tests.rs"]
-mod layout_tests;
 mod limits;
 mod load;
 mod memory;
@@ -73,9 +70,6 @@ mod parallel;
 mod pattern;
 mod pick;
 mod place;
-#[cfg(test)]
-#[path = "place/tests.rs"]
-mod place_tests;
 mod plan;
 mod read;
 pub mod repair;
@@ -135,3 +129,11 @@ pub mod hard_limits {
 pub fn load(path: impl AsRef<Path>) -> Result<Value<'static>> {
     Cairn::open(path)?.load_copy()
 }
+
+#[cfg(test)]
+#[path = "layout/tests.rs"]
+mod layout_tests;
+
+#[cfg(test)]
+#[path = "place/tests.rs"]
+mod place_tests;

@@ -43,8 +43,8 @@ class Concrete:
 
 
 class Symbolic:
-    """z3's integers, bounded to 64 bits by what is asked of them. `x & !(align - 1)` is x less its remainder: `mask` is proved
-    of bit-vectors."""
+    """z3's integers, bounded to 64 bits by what is asked of them. `x & !(align - 1)` is x less its remainder: `prove`
+    shows that of bit-vectors."""
 
     def __init__(self):
         self.max, self.needs = 2**64 - 1, []
