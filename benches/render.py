@@ -113,19 +113,26 @@ def targets(results: Results, reasons: dict[str, str]) -> str:
         against = ratio(took, raw) if raw and raw is not times[row.cairn] else None
         peer = best_peer(results, row)
         text, met = verdict(row, median(took), against)
-        mark = "met" if met else "**not met**"
-        if not met and row.title in reasons:
-            notes.append(f"{len(notes) + 1}. **{row.title}**: {reasons[row.title]}")
-            mark += f" ({len(notes)})"
+        mark = marked(row.title, met, reasons, notes)
         lines.append(
             f"| {row.title} | {cell(raw)} | {f'{milliseconds(peer[1])} {peer[0]}' if peer else '–'} | {cell(took)} "
             f"| {f'{against:.2f}' if against else '–'} | {f'{median(took) / peer[1]:.2f}' if peer else '–'} | {text} | {mark} |"
         )
-    lines += figures(results)
+    lines += figures(results, reasons, notes)
     return "\n".join(lines) + ("\n\nWhat was not met, and why:\n\n" + "\n".join(notes) if notes else "")
 
 
-def figures(results: Results) -> list[str]:
+def marked(title: str, met: bool, reasons: dict[str, str], notes: list[str]) -> str:
+    """Whether a row is met; if not, with the number of its reason, which is added to the notes."""
+    if met:
+        return "met"
+    if title not in reasons:
+        return "**not met**"
+    notes.append(f"{len(notes) + 1}. **{title}**: {reasons[title]}")
+    return f"**not met** ({len(notes)})"
+
+
+def figures(results: Results, reasons: dict[str, str], notes: list[str]) -> list[str]:
     """The rows that are bytes."""
     lines = []
     for row in FIGURES:
@@ -135,7 +142,7 @@ def figures(results: Results) -> list[str]:
             continue
         cairn, peer, target = row.value(found, "cairn"), row.value(found, "safetensors"), row.target(found)
         cells = [row.title, "0", f"{figure(peer)} safetensors", figure(cairn), "–", f"{cairn / peer:.2f}" if peer > 0 else "–", f"≤ {target:,.0f}"]
-        lines.append(f"| {' | '.join(cells)} | {'met' if cairn <= target else '**not met**'} |")
+        lines.append(f"| {' | '.join(cells)} | {marked(row.title, cairn <= target, reasons, notes)} |")
     return lines
 
 
@@ -214,7 +221,7 @@ every byte that it saves and loads; of the others only `np.savez` and TensorBund
 
 ## What was promised, and what is
 
-W1 is GPT-2's 148 tensors in f32; W2 a model of a billion parameters in 2 bytes; W3 100,000 tensors of 64 f32; W4 a training state (W1 and
+"Not measured" means that `benches/run` has not run that part on an idle machine yet. W1 is GPT-2's 148 tensors in f32; W2 a model of a billion parameters in 2 bytes; W3 100,000 tensors of 64 f32; W4 a training state (W1 and
 its two moments); W5 one tensor. The limit is the bare calls: fallocate and write (save), two threads reading into huge pages (load), a plain
 mapping (map), open and a read of 64 KiB (open), pread (one, rows). The best peer is the fastest in the same language.
 
