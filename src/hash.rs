@@ -171,6 +171,7 @@ mod tests {
 
     /// As many meetings in 16 bits as chance brings, within five times the root of their number.
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes under Miri")]
     fn both_ends_are_uniform() {
         let hashes: Vec<u64> = (0..20_000u32).map(|n| of(format!("model.layers.{n}.weight").as_bytes())).collect();
         for ends in [|hash: &u64| hash >> 48, |hash: &u64| hash & 0xFFFF] {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -200,8 +201,12 @@ def test_a_file_of_many_tensors_opens_after_a_fork(path):
     assert len(cairnfile.load(path)) == 20_000
     child = os.fork()
     if child == 0:
-        signal.alarm(60)
-        with cairnfile.open(path) as file:
-            found = len(file)
-        os._exit(0 if found == 20_000 and len(cairnfile.load(path)) == 20_000 else 1)
+        status = 1
+        try:
+            signal.alarm(60)
+            with cairnfile.open(path) as file:
+                found = len(list(file.keys()))
+            status = int(found != 20_000 or len(cairnfile.load(path)) != 20_000)
+        finally:
+            os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
