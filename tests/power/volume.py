@@ -11,7 +11,7 @@ import system
 from system import Skip
 
 KINDS = {
-    "ext4": (64, ["mkfs.ext4", "-q", "-F", "-O", "^metadata_csum_seed", "-E", "lazy_itable_init=0,nodiscard"]),
+    "ext4": (64, ["mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^metadata_csum_seed", "-E", "lazy_itable_init=0,nodiscard"]),
     "xfs": (300, ["mkfs.xfs", "-q", "-f", "-K"]),
 }
 FLUSH_BUFFERS = 0x1261
