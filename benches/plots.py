@@ -73,6 +73,8 @@ def size(results, folder: Path) -> None:
         sizes = [1, 4, 16, 64, 256, 1000, 4000, 8000]
         found = {mb: results.times("rust", f"{mb} MB", f"{operation}, by size") for mb in sizes}
         xs = [mb for mb, times in found.items() if times]
+        if not xs:
+            raise KeyError("rust:bytes")
         names = {"cairn": "Cairn", "raw": "bare system calls"}
         rates = {label: [mb / 1000 / median(found[mb][name]) for mb in xs] for name, label in names.items()}
         _lines(axis, xs, rates, [(CAIRN, "o"), (LIMIT, "^")])
