@@ -330,7 +330,7 @@ fn data_is_computed_from_parity() {
     let mut bytes = whole.clone();
     bytes[at - 4000..at].fill(0xEE);
     let (code, text) = place.put("a.cairn", &bytes).ask(&["repair", "a.cairn"]);
-    assert!(code == 1 && text.contains("more than the 3 that parity can compute") && text.contains("tensor /b"), "{text}");
+    assert!(code == 1 && text.contains("more than the 2 that parity can compute") && text.contains("tensor /b"), "{text}");
     assert!(place.get("a.cairn") == bytes);
 }
 

@@ -515,13 +515,15 @@ class Healing(unittest.TestCase):
         with open(os.path.join(VECTORS, "v1", "accept", "parity-two-of-three.cairn"), "rb") as file:
             whole = file.read()
         found = parity.Parity(whole)
-        places = [at for at, piece in found.pieces()]
-        shards = [places[0] + i * found.size for i in range(found.k)] + [places[1] + j * found.size for j in range(found.m)]
+        *data, (parity_at, _) = found.pieces()
+        protected = [at + n for at, piece in data for n in range(len(piece))]
+        shards = protected[::found.size] + [parity_at + j * found.size for j in range(found.m)]
+        self.assertEqual((len(shards), found.k, found.m), (5, 3, 2))
         for choice in range(1 << len(shards)):
             damaged = bytearray(whole)
             for i, at in enumerate(shards):
                 if choice >> i & 1:
-                    damaged[at + 3 * i] ^= 0x80
+                    damaged[at] ^= 0x80
             if bin(choice).count("1") <= found.m:
                 self.assertEqual(parity.healed(bytes(damaged)), whole)
             else:
