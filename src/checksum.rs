@@ -1,5 +1,7 @@
 //! CRC-32 (IEEE 802.3), the one checksum of the format. `Spec §11`.
 
+pub(crate) use crc32fast::Hasher as Crc;
+
 use crate::error::Code;
 
 /// The CRC-32 of `bytes`, as zlib and `crc32fast` compute it.

@@ -78,6 +78,7 @@ impl Plan<'_> {
         for (number, buffer) in (0u32..).zip(&self.buffers) {
             match buffer.content {
                 Content::Reserved(space, first) => reserved.entry(space).or_default().push((first, number)),
+                Content::Parity(_) => {}
                 _ => {
                     let mut at = to_usize(buffer.start)?;
                     let bytes = memory.bytes();
@@ -96,6 +97,7 @@ impl Plan<'_> {
     fn without_values(self) -> Plan<'static> {
         let unborrowed = |content: Content<'_>| match content {
             Content::Reserved(space, first) => Content::Reserved(space, first),
+            Content::Parity(bytes) => Content::Parity(bytes),
             _ => Content::Piece(&[]),
         };
         let buffers =
@@ -108,6 +110,7 @@ impl Plan<'_> {
             crcs_at: self.crcs_at,
             header: self.header,
             regions: self.regions,
+            parity: self.parity,
         }
     }
 }
@@ -197,6 +200,7 @@ impl InPlace {
         let Self { mut replacement, mut memory, mut plan, .. } = self;
         let bytes = memory.bytes();
         check_promises(&plan.promises, &plan, bytes)?;
+        plan.protect_file(bytes)?;
         let crcs = checksums(&plan, bytes)?;
         plan.seal(&crcs);
         let (header, trailer) = plan.ends();

@@ -19,11 +19,12 @@ pub struct WriteOptions {
     pub(crate) threads: Option<usize>,
     pub(crate) unshare: bool,
     pub(crate) durable: bool,
+    pub(crate) parity: u16,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { metadata: Dict::new(), block_log2: DEFAULT_BLOCK_LOG2, threads: None, unshare: false, durable: true }
+        Self { metadata: Dict::new(), block_log2: DEFAULT_BLOCK_LOG2, threads: None, unshare: false, durable: true, parity: 0 }
     }
 }
 
@@ -59,6 +60,15 @@ impl WriteOptions {
     #[must_use]
     pub fn unshare(mut self, unshare: bool) -> Self {
         self.unshare = unshare;
+        self
+    }
+
+    /// Adds parity by which `share` ten-thousandths of the data, wherever they are damaged, can be computed again: 200 for 2 %. The
+    /// file grows by as much; `cairn repair` and [`crate::parity::heal`] use it, all other readers pass over it. Planning takes
+    /// memory for it, and for buffers that are gathered from several places. 0, the default, adds none; nor does a value without data.
+    #[must_use]
+    pub fn parity(mut self, share: u16) -> Self {
+        self.parity = share;
         self
     }
 

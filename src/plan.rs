@@ -8,13 +8,14 @@ use crate::collect::{self, Collected, Source};
 use crate::dtype::DType;
 use crate::entry::{self, NO_BUFFER};
 use crate::error::{Code, Error, Result};
-use crate::extension;
+use crate::extension::{self, Extension};
 use crate::frame::Regions;
 use crate::hash::KeyedState;
 use crate::header::Header;
-use crate::limits::{HEADER_LEN, MAX_BLOCK_LOG2, MAX_INDEX_LEN, MIN_BLOCK_LOG2};
+use crate::limits::{HEADER_LEN, MAX_BLOCK_LOG2, MAX_INDEX_LEN, MAX_LEN, MIN_BLOCK_LOG2};
 use crate::memory;
 use crate::options::WriteOptions;
+use crate::parity::{self, Scheme};
 use crate::place::{block_total, data_start, place, regions};
 use crate::sharing::{self, Form, Groups};
 use crate::tensor::Tensor;
@@ -31,6 +32,8 @@ pub(crate) enum Content<'v> {
     /// Filled by the producer, through a view of the file; its storage's address space and the byte of that storage
     /// where the buffer begins.
     Reserved(u64, u64),
+    /// Parity shards, once they are computed.
+    Parity(Vec<u8>),
 }
 
 pub(crate) struct PlannedBuffer<'v> {
@@ -38,6 +41,15 @@ pub(crate) struct PlannedBuffer<'v> {
     pub(crate) start: u64,
     pub(crate) len: u64,
     pub(crate) content: Content<'v>,
+}
+
+impl PlannedBuffer<'_> {
+    fn record(&self) -> BufferRecord {
+        match self.content {
+            Content::Parity(_) => BufferRecord { len: self.len, kind: buffer::KIND_AUXILIARY, owner: parity::TAG },
+            _ => BufferRecord { len: self.len, kind: buffer::KIND_TENSOR, owner: 0 },
+        }
+    }
 }
 
 /// A reserved tensor whose elements have rules to be checked once they exist.
@@ -60,6 +72,8 @@ pub struct Plan<'v> {
     pub(crate) crcs_at: usize,
     pub(crate) header: Header,
     pub(crate) regions: Regions,
+    /// What the parity in the last buffer is of, if there is any.
+    pub(crate) parity: Option<Scheme>,
 }
 
 impl<'v> Plan<'v> {
@@ -83,6 +97,16 @@ impl<'v> Plan<'v> {
         if !(MIN_BLOCK_LOG2..=MAX_BLOCK_LOG2).contains(&options.block_log2) {
             let detail = format!("block size 2^{} is outside 2^{MIN_BLOCK_LOG2} to 2^{MAX_BLOCK_LOG2}", options.block_log2);
             return Err(Error::new(Code::BlockSize, detail));
+        }
+        if options.parity > parity::WHOLE {
+            let detail = format!("parity of {} ten-thousandths is more than all", options.parity);
+            return Err(Error::new(Code::OutOfRange, detail));
+        }
+        if options.parity > 0 && stream.is_some() {
+            return Err(Error::new(
+                Code::Unrepresentable,
+                "a streamed file cannot have parity: it is computed from all data before the index",
+            ));
         }
         let metadata = collect::encode_metadata(&options.metadata)?;
         let collected = collect::collect(value)?;
@@ -234,17 +258,18 @@ impl<'v> Tables<'v> {
     }
 
     fn finish(mut self, collected: &Collected<'v>, metadata: &[u8], options: &WriteOptions, streamed: bool) -> Result<Plan<'v>> {
+        let scheme = self.add_parity(options.parity)?;
         let blocks = block_total(self.planned.iter().map(|b| b.len), options.block_log2);
         let records = from_usize(self.planned.len() * buffer::RECORD + self.entries.len() * entry::MIN_RECORD);
         // Lengths that no file has are refused here or when they are placed.
         let lists = blocks.saturating_mul(4).saturating_add(records);
         check_index_len(lists)?;
         let mut index = memory::room(to_usize(lists)? + self.entries.len() * 16 + metadata.len() + collected.encoded.len());
-        extension::encode(&[], &mut index)?;
+        let parity = scheme.map(|scheme| Extension { tag: parity::TAG, payload: vec![0; scheme.payload_len()] });
+        extension::encode(parity.as_slice(), &mut index)?;
         put_u32(&mut index, to_u32(self.dtypes.len(), "dtypes")?);
         self.dtypes.iter().for_each(|dtype| dtype.encode(&mut index));
-        let record = |b: &PlannedBuffer<'_>| BufferRecord { len: b.len, kind: buffer::KIND_TENSOR, owner: 0 };
-        buffer::encode(self.planned.iter().map(record), &mut index)?;
+        buffer::encode(self.planned.iter().map(PlannedBuffer::record), &mut index)?;
         let crcs_at = index.len();
         index.resize(crcs_at + to_usize(blocks * 4)?, 0);
         let promises = self.encode_tensors(collected, &mut index)?;
@@ -265,7 +290,25 @@ impl<'v> Tables<'v> {
             index_len,
             index_crc: 0,
         };
-        Ok(Plan { options: options.clone(), buffers: self.planned, promises, index, crcs_at, header, regions })
+        Ok(Plan { options: options.clone(), buffers: self.planned, promises, index, crcs_at, header, regions, parity: scheme })
+    }
+
+    /// Adds the buffer of as much parity as is wanted, in ten-thousandths.
+    fn add_parity(&mut self, share: u16) -> Result<Option<Scheme>> {
+        if share == 0 {
+            return Ok(None);
+        }
+        let len = self.planned.iter().fold(0, |sum: u64, buffer| sum.saturating_add(buffer.len));
+        if len > MAX_LEN {
+            return Err(Error::new(Code::BufferLength, "the buffers would end past 2^63-1"));
+        }
+        let scheme = Scheme::for_share(len, share);
+        self.planned.extend(scheme.map(|scheme| PlannedBuffer {
+            start: 0,
+            len: scheme.parity_len(),
+            content: Content::Parity(Vec::new()),
+        }));
+        Ok(scheme)
     }
 
     /// Puts the buffers one behind the other from `end` on; returns the end of the last one.

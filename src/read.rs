@@ -18,6 +18,7 @@ use crate::layout::{self, Extent};
 use crate::limits::{HEADER_LEN, Limits};
 use crate::load;
 use crate::node::ValueRef;
+use crate::parity::Parity;
 use crate::slice;
 use crate::source::Source;
 use crate::tensor::{Storage, Tensor};
@@ -162,6 +163,12 @@ impl<'a> Cairn<'a> {
     /// The extensions of the file, as (tag, payload).
     pub fn extensions(&self) -> impl Iterator<Item = (u32, &[u8])> {
         extension::frames(self.index_bytes()).map(|frame| (frame.tag, frame.payload))
+    }
+
+    /// The share of the data, in ten-thousandths, that the parity in the file can compute again; `None` where it has none, or none
+    /// of use. See [`crate::WriteOptions::parity`].
+    pub fn parity(&self) -> Option<u16> {
+        Parity::of(&self.index, self.index_bytes()).ok().flatten().map(|(parity, _)| parity.scheme.share())
     }
 
     /// Charges `bytes` of memory to the caller's limit.

@@ -1,4 +1,4 @@
-//! Mending what a file has twice: header, index, trailer and padding; never tensor data, which it has once.
+//! Mending what a file has twice: header, index, trailer and padding; and tensor data, where the file has parity.
 //! `Spec §12.6`.
 //!
 //! Nothing here reads or writes a file: [`plan`] asks for bytes and answers with bytes.
@@ -12,6 +12,10 @@ use crate::frame::{self, Regions};
 use crate::header::{self, Header, Role};
 use crate::index::{Context, Index};
 use crate::limits::{HEADER_LEN, Limits, MIN_FILE_LEN};
+use crate::merge::merge;
+use crate::parallel::Progress;
+use crate::parity::heal::Patient;
+pub use crate::parity::heal::{Healing, ReadInto, WriteAt};
 use crate::place::copy_offset;
 
 /// Gives `len` bytes from an offset of the damaged file.
@@ -35,12 +39,56 @@ pub struct Repair {
     pub file_len: u64,
     /// What is to be written, by offset; patches do not overlap.
     pub patches: Vec<Patch>,
+    parity: std::result::Result<Option<Box<Patient>>, &'static str>,
 }
 
 impl Repair {
     /// Whether a file of `file_len` bytes needs nothing of it.
     pub fn is_empty(&self, file_len: u64) -> bool {
         self.patches.is_empty() && self.file_len == file_len
+    }
+
+    /// Looks for damage of the tensor data by the file's parity, checking each shard. `read` fills memory from an offset of the file,
+    /// with zeros where it has no bytes. `None` for a file without parity.
+    ///
+    /// # Errors
+    /// `unrepresentable` if the parity in the file is of no use; what `read` and `progress` return.
+    pub fn examine(&self, read: ReadInto<'_>, progress: Progress<'_>) -> Result<Option<Healing>> {
+        self.patient()?.map(|patient| patient.examine(read, progress)).transpose()
+    }
+
+    /// Computes the damaged shards from the others, if [`Healing::is_possible`], and hands them to `write`: tensor data and parity.
+    /// `read` reads the same file, and is asked again for what was written.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use cairnfile::{Tensor, WriteOptions, repair};
+    /// let tensor = Tensor::from_vec(&[5000], vec![7u8; 5000]).unwrap();
+    /// let whole = cairnfile::to_bytes(&tensor.into(), &WriteOptions::new().parity(2000)).unwrap();
+    /// let file = RefCell::new(whole.clone());
+    /// file.borrow_mut()[1500..2000].fill(0);
+    /// let repair = repair::plan(&|at, len| Ok(file.borrow()[at as usize..][..len as usize].to_vec()), whole.len() as u64).unwrap();
+    /// let read = |at: u64, memory: &mut [u8]| Ok(memory.copy_from_slice(&file.borrow()[at as usize..][..memory.len()]));
+    /// let mut write = |at: u64, bytes: &[u8]| Ok(file.borrow_mut()[at as usize..][..bytes.len()].copy_from_slice(bytes));
+    /// let damage = repair.examine(&read, &|_| Ok(())).unwrap().unwrap();
+    /// assert!(damage.is_possible() && !damage.is_empty());
+    /// repair.heal(&damage, &read, &mut write).unwrap();
+    /// assert_eq!(file.into_inner(), whole);
+    /// ```
+    ///
+    /// # Errors
+    /// `unrepresentable` if the damage is more than the parity can undo; `block-crc` if what was computed does not have the
+    /// checksum that it must have, and then the file is not to be used; what `read` and `write` return.
+    pub fn heal(&self, damage: &Healing, read: ReadInto<'_>, write: WriteAt<'_>) -> Result<()> {
+        match self.patient()? {
+            Some(patient) if damage.is_possible() => patient.heal(damage, read, write),
+            _ => Err(Error::new(Code::Unrepresentable, "the damage is more than the parity in the file can undo")),
+        }
+    }
+
+    fn patient(&self) -> Result<Option<&Patient>> {
+        let useless = |why: &&'static str| Error::new(Code::Unrepresentable, format!("the parity in the file is of no use: {why}"));
+        self.parity.as_ref().map(Option::as_deref).map_err(useless)
     }
 }
 
@@ -146,6 +194,12 @@ struct Found {
     index: Index,
 }
 
+impl Found {
+    fn patient(&self) -> std::result::Result<Option<Box<Patient>>, &'static str> {
+        Ok(Patient::of(&self.index, &self.bytes)?.map(Box::new))
+    }
+}
+
 impl Damaged<'_> {
     /// As much of a range as the file has.
     fn get(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
@@ -207,7 +261,7 @@ impl Damaged<'_> {
             return Err(Error::new(Code::FileLayout, "the parts add up to more than 2^63-1 bytes"));
         };
         let trailer = Header { trailer: true, index_offset: regions.last_index, ..found.header };
-        let mut repair = Repair { file_len: regions.file_len, patches: Vec::new() };
+        let mut repair = Repair { file_len: regions.file_len, patches: Vec::new(), parity: found.patient() };
         self.compare(&mut repair, 0, &found.header.encode(), "header")?;
         self.compare(&mut repair, HEADER_LEN, &found.bytes, "index")?;
         self.compare(&mut repair, regions.last_index, &found.bytes, "index copy")?;
@@ -226,7 +280,7 @@ impl Damaged<'_> {
         let Some(regions) = Regions::after(found.index.buffers.end(), trailer) else {
             return Err(Error::new(Code::FileLayout, "the parts add up to more than 2^63-1 bytes"));
         };
-        let mut repair = Repair { file_len: regions.file_len, patches: Vec::new() };
+        let mut repair = Repair { file_len: regions.file_len, patches: Vec::new(), parity: found.patient() };
         self.compare(&mut repair, 0, &Header::streamed(trailer.block_log2).encode(), "header")?;
         self.finish(repair, &found, regions, HEADER_LEN)
     }
@@ -235,11 +289,19 @@ impl Damaged<'_> {
     fn find(&self, header: Header) -> Result<Found> {
         // The file may have lost its end or have something appended: the real length is not asked.
         frame::check_numbers(&header, 0, header.file_len)?;
+        let mut copies = Vec::new();
         for offset in [Some(HEADER_LEN), copy_offset(header.index_len, header.file_len)].into_iter().flatten() {
             let bytes = self.get(offset, header.index_len)?;
             if from_usize(bytes.len()) == header.index_len && crc32(&bytes) == header.index_crc {
                 return parse(header, bytes);
             }
+            copies.push(bytes);
+        }
+        if let [first, second] = &copies[..]
+            && from_usize(first.len()) == header.index_len
+            && let Some(merged) = merge(first, second, header.index_crc)
+        {
+            return parse(header, merged);
         }
         if self.len < header.file_len {
             frame::check_numbers(&header, 0, self.len)?;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::bytes::{from_usize, to_usize};
-use crate::checksum::crc32;
+use crate::checksum::{Crc, crc32};
 use crate::durable::Replacement;
 use crate::error::{Code, Error, Result};
 use crate::limits::HEADER_LEN;
@@ -70,13 +70,13 @@ impl<W: Write> Sink for Forward<W> {
 pub(crate) struct BlockCrcs {
     block: u64,
     filled: u64,
-    hasher: crc32fast::Hasher,
+    hasher: Crc,
     done: Vec<u32>,
 }
 
 impl BlockCrcs {
     pub(crate) fn new(log2: u8) -> Self {
-        Self { block: 1 << log2, filled: 0, hasher: crc32fast::Hasher::new(), done: Vec::new() }
+        Self { block: 1 << log2, filled: 0, hasher: Crc::new(), done: Vec::new() }
     }
 
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
@@ -213,6 +213,7 @@ impl<'v> Plan<'v> {
 
     /// Writes the whole file to `sink`; the header last, where the order is free.
     fn write_to(mut self, sink: &mut dyn Sink, progress: Progress<'_>) -> Result<()> {
+        self.protect()?;
         let crcs = self.write_buffers(sink, progress)?;
         self.seal(&crcs);
         let (header, trailer) = self.ends();
@@ -256,6 +257,7 @@ impl<'v> Plan<'v> {
     /// # Errors
     /// `io` from the writer; `unrepresentable` if a tensor is reserved; what `progress` returns.
     pub fn write(mut self, writer: impl Write, progress: Progress<'_>) -> Result<()> {
+        self.protect()?;
         let crcs = self.write_buffers(&mut Nowhere, &|_| Ok(()))?;
         self.seal(&crcs);
         let (header, trailer) = self.ends();
@@ -346,7 +348,7 @@ fn write_pieces(buffer: &PlannedBuffer<'_>, (log2, out): (u8, &mut [u32]), colle
 
 impl<'v> PlannedBuffer<'v> {
     /// The bytes, where they are one slice of memory.
-    fn piece(&self) -> Option<&'v [u8]> {
+    pub(crate) fn piece(&self) -> Option<&'v [u8]> {
         match self.content {
             Content::Piece(bytes) => Some(bytes),
             _ => None,
@@ -375,6 +377,7 @@ impl<'v> PlannedBuffer<'v> {
                 outcome?;
                 visit(&pending)
             }
+            Content::Parity(bytes) => visit(bytes),
             Content::Reserved(..) => {
                 Err(Error::new(Code::Unrepresentable, "a reserved tensor has no bytes yet: create the plan's file and fill it"))
             }

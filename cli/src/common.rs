@@ -248,10 +248,10 @@ pub(crate) fn check_output(path: &Path, force: bool) -> Outcome {
     Err(Failure::Usage(format!("{} exists already: --force replaces it", path.display())))
 }
 
-/// The options that write a file like `cairn`: its block size and its metadata.
+/// The options that write a file like `cairn`: its block size, its share of parity and its metadata.
 pub(crate) fn options_like(cairn: &Cairn<'_>) -> Result<WriteOptions, Failure> {
     let log2 = u8::try_from(cairn.block_size().trailing_zeros()).unwrap_or(0);
-    let options = WriteOptions::new().block_log2(log2);
+    let options = WriteOptions::new().block_log2(log2).parity(cairn.parity().unwrap_or(0));
     Ok(match owned_metadata(cairn)? {
         Some(dict) => options.metadata(dict),
         None => options,

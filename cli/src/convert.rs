@@ -20,6 +20,7 @@ The input must not be changed while it is read.
 
 Examples:
   cairn convert model.safetensors model.cairn
+  cairn convert model.cairn guarded.cairn --parity 2%
   cairn convert model.cairn model.safetensors --flatten . --untie
   cairn convert array.npy array.cairn
   cairn convert state.cairn weight.npy --address /encoder/weight
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     /// Deflate the members of a .npz file.
     #[arg(long)]
     compress: bool,
+    /// Add parity to a Cairn file, by which `cairn repair` computes this share of its data again: 2% or 0.5%.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    parity: Option<u16>,
     /// Do not wait until a Cairn file is on the disk, as `cp` does not: a power cut may then lose it.
     #[arg(long)]
     no_sync: bool,
@@ -77,6 +81,7 @@ impl Args {
             ("--drop-names", self.drop_names && to == Format::Cairn),
             ("--compress", self.compress && to != Format::Npz),
             ("--no-sync", self.no_sync && to != Format::Cairn),
+            ("--parity", self.parity.is_some() && to != Format::Cairn),
         ];
         match idle.iter().find(|(_, idle)| *idle) {
             Some((option, _)) => Err(Failure::Usage(format!("{option} means nothing for a {} file", to.name()))),
@@ -87,6 +92,16 @@ impl Args {
     fn allowed(&self) -> Allowed {
         Allowed { flatten: self.flatten.clone(), untie: self.untie, drop_names: self.drop_names }
     }
+}
+
+/// Ten-thousandths of `2%`, `0.25 %` or `2`.
+fn share(text: &str) -> Result<u16, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let share = format!("{whole}{part:0<2}").parse::<u16>().ok();
+    let fits = |share: &u16| (1..=10_000).contains(share) && part.len() <= 2 && digits(whole) && digits(part) && !whole.is_empty();
+    share.filter(fits).ok_or_else(|| "a share is from 0.01% to 100%, with two decimals at most".to_owned())
 }
 
 /// What was done.
@@ -184,6 +199,7 @@ impl Job<'_> {
         match self.to {
             Format::Cairn => {
                 let options = options.metadata(metadata).durable(!self.args.no_sync);
+                let options = self.args.parity.into_iter().fold(options, WriteOptions::parity);
                 save(&self.args.output, root, &options, self.ui)?;
                 Ok(tensors(root))
             }

@@ -94,6 +94,9 @@ fn print(out: &mut dyn Write, path: &Path, cairn: &Cairn<'_>, facts: &Facts) -> 
     for (dtype, (n, bytes)) in &facts.by_dtype {
         line(out, dtype, format_args!("{}, {}", count(*n, "tensor"), both(*bytes)))?;
     }
+    if let Some(share) = cairn.parity() {
+        line(out, "parity", format_args!("{}.{:02} % of the data can be computed again", share / 100, share % 100))?;
+    }
     for (tag, payload) in cairn.extensions() {
         line(out, "extension", format_args!("{tag:#010x}, {} B", payload.len()))?;
     }
@@ -135,6 +138,7 @@ fn json(path: &Path, cairn: &Cairn<'_>, facts: &Facts) -> Result<Json, Failure> 
         "tied_tensors": facts.tied,
         "values": facts.values,
         "dtypes": dtypes,
+        "parity_ten_thousandths": cairn.parity(),
         "extensions": cairn.extensions().map(extension).collect::<Vec<_>>(),
         "metadata": metadata,
     }))

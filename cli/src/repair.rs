@@ -1,10 +1,10 @@
-//! `cairn repair`: header, index, trailer and padding from what is intact of them.
+//! `cairn repair`: header, index, trailer and padding from what is intact of them, and tensor data from parity.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use cairnfile::repair::{self, Repair};
+use cairnfile::repair::{self, Healing, Repair};
 use cairnfile::{Cairn, Error, Report};
 use serde_json::{Value as Json, json};
 
@@ -14,7 +14,8 @@ use crate::verify;
 
 const AFTER_HELP: &str = "\
 A planned file has header and index twice, at its start and at its end; each mends the other. Padding is
-zero. Tensor data is stored once: what is damaged there stays, is listed, and makes the exit code 1.
+zero. Tensor data is computed from parity, where the file was written with --parity and the damage is within
+it; what is damaged beyond that stays, is listed, and makes the exit code 1.
 The mended file is written beside the old one, checked, and only then takes its place.
 
 Examples:
@@ -22,7 +23,7 @@ Examples:
   cairn repair model.cairn -o mended.cairn
   cairn repair model.cairn --dry-run";
 
-/// Restore a damaged header, index or trailer from the other copy; list what cannot be restored.
+/// Restore a damaged header, index or trailer from the other copy, and data from parity; list what cannot be restored.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -47,9 +48,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
     let file = File::open(&args.file).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let repair = repair::plan(&|at, n| read_at(&file, at, n), len).map_err(in_file(&args.file))?;
+    let damage = examine(&repair, &file, args, ui)?;
+    let nothing = repair.is_empty(len) && damage.as_ref().is_none_or(|damage| damage.is_empty() || !damage.is_possible());
     // What a dry run would restore is nowhere to be checked.
-    let report = if args.dry_run && !repair.is_empty(len) { None } else { Some(mend(args, ui, &file, &repair, len)?) };
-    let job = Job { args, repair: &repair, len, report: report.as_ref() };
+    let report = if args.dry_run && !nothing {
+        None
+    } else if nothing && (args.output.is_none() || args.dry_run) {
+        Some(check(&file, args.output.as_ref().unwrap_or(&args.file), ui)?)
+    } else {
+        Some(mend(args, ui, &file, &repair, damage.as_ref())?)
+    };
+    let job = Job { args, repair: &repair, damage: damage.as_ref(), len, report: report.as_ref() };
     if ui.json {
         ui.print_json(&job.json())?;
     } else {
@@ -57,7 +66,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Outcome {
     }
     match report {
         Some(report) if !report.is_intact() => Err(Failure::Negative),
-        None if !repair.is_empty(len) => Err(Failure::Negative),
+        None => Err(Failure::Negative),
         _ => Ok(()),
     }
 }
@@ -71,16 +80,41 @@ pub(crate) fn read_at(mut file: &File, at: u64, len: u64) -> Result<Vec<u8>, Err
     Ok(bytes)
 }
 
-/// Writes the mended file, unless there is nothing to mend and nowhere else to write it; checks every byte of it.
-fn mend(args: &Args, ui: &Ui, file: &File, repair: &Repair, len: u64) -> Result<Report, Failure> {
-    let target = args.output.as_ref().unwrap_or(&args.file);
-    if repair.is_empty(len) && (args.output.is_none() || args.dry_run) {
-        return check(file, target, ui);
+/// Fills `memory` from byte `at` of a file on, with zeros where it has ended.
+fn fill(mut file: &File, at: u64, memory: &mut [u8]) -> Result<(), Error> {
+    let failed = |error| Error::io(format!("cannot read at byte {at}"), error);
+    file.seek(SeekFrom::Start(at)).map_err(failed)?;
+    let mut rest = memory;
+    while !rest.is_empty() {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(n) => rest = &mut rest[n..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
     }
+    rest.fill(0);
+    Ok(())
+}
+
+/// What parity says of the data, where the file has any.
+fn examine(repair: &Repair, file: &File, args: &Args, ui: &Ui) -> Result<Option<Healing>, Failure> {
+    let bar = ui.bar(repair.file_len, "examining");
+    let found = repair.examine(&|at, memory| fill(file, at, memory), &ticks(&bar)).map_err(in_file(&args.file));
+    bar.finish_and_clear();
+    found
+}
+
+/// Writes the mended file and checks every byte of it.
+fn mend(args: &Args, ui: &Ui, file: &File, repair: &Repair, damage: Option<&Healing>) -> Result<Report, Failure> {
+    let target = args.output.as_ref().unwrap_or(&args.file);
     let mut report = None;
     let bar = ui.bar(repair.file_len, "writing");
     replace(target, &bar, |out| {
         copy(file, out.file(), repair)?;
+        if let Some(damage) = damage.filter(|damage| damage.is_possible() && !damage.is_empty()) {
+            heal(out.file(), repair, damage).map_err(in_file(&args.file))?;
+        }
         report = Some(check(out.file(), target, ui)?);
         Ok(())
     })?;
@@ -100,6 +134,15 @@ pub(crate) fn copy(mut file: &File, out: &mut File, repair: &Repair) -> Outcome 
     Ok(())
 }
 
+/// Computes what is damaged in `out`, which is whole but for that.
+fn heal(out: &File, repair: &Repair, damage: &Healing) -> Result<(), Error> {
+    let mut write = |at: u64, bytes: &[u8]| {
+        let mut out = out;
+        out.seek(SeekFrom::Start(at)).and_then(|_| out.write_all(bytes)).map_err(|e| Error::io("cannot write the mended file", e))
+    };
+    repair.heal(damage, &|at, memory| fill(out, at, memory), &mut write)
+}
+
 /// Opens and verifies a file that has no name yet.
 fn check(file: &File, target: &Path, ui: &Ui) -> Result<Report, Failure> {
     let bytes = Input::map(file).map_err(|e| Failure::io("cannot map the mended file", e))?;
@@ -114,6 +157,7 @@ fn check(file: &File, target: &Path, ui: &Ui) -> Result<Report, Failure> {
 struct Job<'j> {
     args: &'j Args,
     repair: &'j Repair,
+    damage: Option<&'j Healing>,
     len: u64,
     report: Option<&'j Report>,
 }
@@ -134,6 +178,9 @@ impl Job<'_> {
             if let Some(line) = self.length_line() {
                 writeln!(out, "{file}: {line}")?;
             }
+            if let Some(line) = self.parity_line() {
+                writeln!(out, "{file}: {line}")?;
+            }
             if self.repair.is_empty(self.len) {
                 writeln!(out, "{file}: header, index, trailer and padding are as they were written")?;
             }
@@ -152,7 +199,30 @@ impl Job<'_> {
         }
     }
 
+    /// What parity could do.
+    fn parity_line(&self) -> Option<String> {
+        let damage = self.damage.filter(|damage| !damage.is_empty())?;
+        let lost = damage.damaged.len() + damage.damaged_parity.len();
+        let of = count(u64::try_from(lost).unwrap_or(u64::MAX), "damaged shard");
+        let size = human(damage.shard_bytes);
+        Some(match (damage.is_possible(), self.args.dry_run) {
+            (false, _) => format!("{of} of {size}: more than the {} that parity can compute", damage.parity),
+            (true, true) => format!("{} {of} of {size} from parity", styled(style::YELLOW, "would compute")),
+            (true, false) => format!("{} {of} of {size} from parity", styled(style::YELLOW, "computed")),
+        })
+    }
+
     fn json(&self) -> Json {
+        let parity = self.damage.map(|damage| {
+            json!({
+                "shard_bytes": damage.shard_bytes,
+                "shards": damage.shards,
+                "parity_shards": damage.parity,
+                "damaged": damage.damaged,
+                "damaged_parity": damage.damaged_parity,
+                "possible": damage.is_possible(),
+            })
+        });
         let patches = self.repair.patches.iter().map(|p| json!({ "what": p.what, "offset": p.offset, "bytes": p.bytes.len() }));
         json!({
             "file": self.args.file.to_string_lossy(),
@@ -161,6 +231,7 @@ impl Job<'_> {
             "restored": patches.collect::<Vec<_>>(),
             "file_bytes_before": self.len,
             "file_bytes": self.repair.file_len,
+            "parity": parity,
             "intact": self.report.map(Report::is_intact),
             "faults": self.report.map(|r| r.faults.iter().map(verify::fault_json).collect::<Vec<_>>()),
         })

@@ -298,3 +298,53 @@ fn nothing_is_left_out() {
     let output = place.put("x", b"PK\x03\x04 and more").run(&["dump", "x"]);
     assert!(output.status.code() == Some(4) && String::from_utf8_lossy(&output.stderr).contains("zip"));
 }
+
+#[test]
+fn data_is_computed_from_parity() {
+    let place = Place::new();
+    place.put("plain.cairn", &planned());
+    assert_eq!(place.ask(&["convert", "plain.cairn", "whole.cairn", "--parity", "20%"]).0, 0);
+    let whole = place.get("whole.cairn");
+    assert_eq!(whole, cairnfile::to_bytes(&value(), &options().parity(2000)).unwrap());
+    assert!(place.ask(&["info", "whole.cairn"]).1.contains("can be computed again"));
+    // What is made from a file is guarded like it.
+    assert_eq!(place.ask(&["convert", "whole.cairn", "again.cairn"]).0, 0);
+    assert!(place.get("again.cairn") == whole);
+
+    let at = start_of(&whole, "/b") + 4500;
+    let mut bytes = whole.clone();
+    bytes[at..at + 500].fill(0xEE);
+    bytes[3] ^= 1;
+    let (code, text) = place.put("a.cairn", &bytes).ask(&["repair", "a.cairn", "--dry-run"]);
+    assert_eq!((code, place.get("a.cairn") == bytes), (1, true));
+    assert!(text.contains("would restore header") && text.contains("would compute 2 damaged shards of 512 B from parity"), "{text}");
+    let (code, text) = place.ask(&["repair", "a.cairn", "-o", "b.cairn", "--json"]);
+    let report: Json = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, report["intact"].as_bool(), report["parity"]["damaged"].as_array().unwrap().len()), (0, Some(true), 2));
+    assert!(place.get("b.cairn") == whole && place.get("a.cairn") == bytes);
+    let (code, text) = place.ask(&["repair", "a.cairn"]);
+    assert!(code == 0 && text.contains("computed 2 damaged shards") && text.contains("intact"), "{text}");
+    assert!(place.get("a.cairn") == whole);
+
+    // More than there is parity for: what can be restored is, and the rest is named.
+    let mut bytes = whole.clone();
+    bytes[at - 4000..at].fill(0xEE);
+    let (code, text) = place.put("a.cairn", &bytes).ask(&["repair", "a.cairn"]);
+    assert!(code == 1 && text.contains("more than the 2 that parity can compute") && text.contains("tensor /b"), "{text}");
+    assert!(place.get("a.cairn") == bytes);
+}
+
+#[test]
+fn shares_of_parity() {
+    let place = Place::new();
+    place.put("plain.cairn", &planned());
+    for (text, share) in [("2%", 200), ("0.5%", 50), ("0.01%", 1), ("100", 10_000), ("2 %", 200)] {
+        assert_eq!(place.ask(&["convert", "plain.cairn", "a.cairn", "-f", "--parity", text]).0, 0, "{text}");
+        assert!(place.get("a.cairn") == cairnfile::to_bytes(&value(), &options().parity(share)).unwrap(), "{text}");
+    }
+    for text in ["0", "0%", "101%", "-1", "1.234%", "", "%", "x", "1e1", "+2"] {
+        let output = place.run(&["convert", "plain.cairn", "a.cairn", "-f", &format!("--parity={text}")]);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+    }
+    assert_eq!(place.run(&["convert", "plain.cairn", "a.npy", "--parity", "2%"]).status.code(), Some(2));
+}

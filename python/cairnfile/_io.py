@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from types import TracebackType
 from typing import Any, Callable, Union
@@ -24,7 +25,10 @@ class _How:
         durable: bool = True,
         block_size: int | None = None,
         adapter: Adapter | None = None,
+        parity: float = 0.0,
     ) -> None:
+        if not 0 <= parity <= 1:
+            raise ValueError(f"parity is a share from 0 to 1, not {parity}")
         if metadata is not None and type(metadata) is not dict:
             raise TypeError("metadata is a dict with str keys")
         self.adapt = adapter or Adapter()
@@ -32,6 +36,8 @@ class _How:
         self.copy = bool(copy)
         self.durable = bool(durable)
         self.block_size = block_size
+        # Ten-thousandths, rounded up, but not for what a float cannot hold.
+        self.parity = math.ceil(round(parity * 10_000, 6))
 
 
 class _Bar:
@@ -80,6 +86,7 @@ def save(
     copy: bool = False,
     durable: bool = True,
     block_size: int | None = None,
+    parity: float = 0.0,
     progress: Progress = None,
     _adapter: Adapter | None = None,
 ) -> None:
@@ -101,6 +108,9 @@ def save(
         Whether to wait until the file survives a power cut. Replacing is atomic either way.
     block_size : int, optional
         Bytes with a checksum of their own: a power of two from 4096 to 4194304; 262144 if left out.
+    parity : float
+        The share of the data, such as 0.02, that `cairn repair` can compute again where it is damaged. The file grows by as
+        much; readers pass over it.
     progress : bool or callable, optional
         True for a tqdm bar, or a function of (bytes done, bytes in all).
 
@@ -122,7 +132,7 @@ def save(
     {'w': array([[1., 1.],
            [1., 1.]]), 'step': 1000}
     """
-    how = _How(metadata, copy, durable, block_size, _adapter)
+    how = _How(metadata, copy, durable, block_size, _adapter, parity)
     with _Progress(progress, "saving") as callback:
         if hasattr(path, "write"):
             _cairnfile.write(obj, path, how, callback)
@@ -136,10 +146,11 @@ def dumps(
     metadata: dict[str, Any] | None = None,
     copy: bool = False,
     block_size: int | None = None,
+    parity: float = 0.0,
     _adapter: Adapter | None = None,
 ) -> bytes:
     """The file that `save` would write, as bytes."""
-    return _cairnfile.dumps(obj, _How(metadata, copy, block_size=block_size, adapter=_adapter))
+    return _cairnfile.dumps(obj, _How(metadata, copy, block_size=block_size, adapter=_adapter, parity=parity))
 
 
 def load(

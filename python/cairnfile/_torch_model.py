@@ -26,6 +26,7 @@ def save_model(
     copy: bool = False,
     durable: bool = True,
     block_size: int | None = None,
+    parity: float = 0.0,
     progress: Progress = None,
 ) -> None:
     """Saves `model.state_dict()`: parameters and persistent buffers, tied ones once, and extra state where modules have it.
@@ -34,7 +35,7 @@ def save_model(
     ----------
     model : torch.nn.Module
         Its code is not saved. The values' names become addresses: ``layer.weight`` is at ``/layer.weight``.
-    path, metadata, copy, durable, block_size, progress
+    path, metadata, copy, durable, block_size, parity, progress
         As for `cairnfile.save`.
 
     Raises
@@ -56,7 +57,8 @@ def save_model(
     True
     """
     state = _module(model).state_dict()
-    _io.save(state, path, metadata=metadata, copy=copy, durable=durable, block_size=block_size, progress=progress)
+    how: dict[str, Any] = {"copy": copy, "durable": durable, "block_size": block_size, "parity": parity, "progress": progress}
+    _io.save(state, path, metadata=metadata, **how)
 
 
 def load_model(model: torch.nn.Module, path: PathLike, *, strict: bool = True) -> Tuple[List[str], List[str]]:

@@ -191,6 +191,7 @@ def save(
     copy: bool = False,
     durable: bool = True,
     block_size: int | None = None,
+    parity: float = 0.0,
     progress: _io.Progress = None,
 ) -> None:
     """Saves a pytree; `cairnfile.save` says what else may be in it, and what the keyword arguments mean.
@@ -214,12 +215,20 @@ def save(
     {'w': Array([1., 1.], dtype=float32), 'step': 7}
     """
     nodes = _TreeAdapter()
-    _io.save(obj, path, metadata=metadata, copy=copy, durable=durable, block_size=block_size, progress=progress, _adapter=nodes)
+    how: dict[str, Any] = {"copy": copy, "durable": durable, "block_size": block_size, "parity": parity, "progress": progress}
+    _io.save(obj, path, metadata=metadata, **how, _adapter=nodes)
 
 
-def dumps(obj: Any, *, metadata: dict[str, Any] | None = None, copy: bool = False, block_size: int | None = None) -> bytes:
+def dumps(
+    obj: Any,
+    *,
+    metadata: dict[str, Any] | None = None,
+    copy: bool = False,
+    block_size: int | None = None,
+    parity: float = 0.0,
+) -> bytes:
     """The file that `save` would write, as bytes."""
-    return _io.dumps(obj, metadata=metadata, copy=copy, block_size=block_size, _adapter=_TreeAdapter())
+    return _io.dumps(obj, metadata=metadata, copy=copy, block_size=block_size, parity=parity, _adapter=_TreeAdapter())
 
 
 _NOTHING = object()

@@ -22,11 +22,13 @@ pub(crate) struct How<'py> {
     copy: bool,
     durable: bool,
     block_size: Option<u64>,
+    /// Ten-thousandths.
+    parity: u16,
 }
 
 impl How<'_> {
     fn options(&self) -> PyResult<WriteOptions> {
-        let mut options = WriteOptions::new().unshare(self.copy).durable(self.durable);
+        let mut options = WriteOptions::new().unshare(self.copy).durable(self.durable).parity(self.parity);
         if let Some(metadata) = &self.metadata {
             options = options.metadata(encode::metadata(metadata, &self.adapt)?);
         }

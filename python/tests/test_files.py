@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -210,3 +212,22 @@ def test_a_file_of_many_tensors_opens_after_a_fork(path):
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_parity(tmp_path):
+    """A damaged file is made whole by the command that comes with the package."""
+    path, value = tmp_path / "a.cairn", {"w": np.arange(5000), "b": np.ones(3)}
+    cairnfile.save(value, path, parity=0.1)
+    whole = path.read_bytes()
+    assert whole == cairnfile.dumps(value, parity=0.1) != cairnfile.dumps(value)
+    damaged = bytearray(whole)
+    at = damaged.index(np.arange(100, 110).tobytes())
+    damaged[at : at + 700] = bytes(700)
+    path.write_bytes(damaged)
+    with pytest.raises(cairnfile.CorruptError):
+        cairnfile.load(path)
+    done = subprocess.run([sys.executable, "-m", "cairnfile", "repair", str(path)], capture_output=True, text=True)
+    assert (done.returncode, path.read_bytes()) == (0, whole), done.stderr
+    for share in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="share from 0 to 1"):
+            cairnfile.save(value, path, parity=share)

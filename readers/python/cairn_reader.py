@@ -328,10 +328,10 @@ _NO_BUFFER = 0xFFFFFFFF
 
 
 class _Buffer:
-    __slots__ = ("start", "length", "kind", "first_block", "blocks", "views")
+    __slots__ = ("start", "length", "kind", "owner", "first_block", "blocks", "views")
 
-    def __init__(self, start: int, length: int, kind: int, first_block: int, blocks: int) -> None:
-        self.start, self.length, self.kind = start, length, kind
+    def __init__(self, start: int, length: int, kind: int, owner: int, first_block: int, blocks: int) -> None:
+        self.start, self.length, self.kind, self.owner = start, length, kind, owner
         self.first_block, self.blocks = first_block, blocks
         self.views: list[int] = []  # numbers of the tensors that view it
 
@@ -990,7 +990,7 @@ class CairnFile:
             if end > MAX:
                 raise c.fail("buffer-length", at)
             n = -(-length // (1 << self._head.log2))
-            self._buffers.append(_Buffer(start, length, kind, blocks, n))
+            self._buffers.append(_Buffer(start, length, kind, owner, blocks, n))
             blocks += n
         self._buffers_end = end
 

@@ -21,6 +21,7 @@ from unittest import mock
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import cairn_reader  # noqa: E402
+import parity  # noqa: E402
 from cairn_reader import CairnError, Named, loads  # noqa: E402
 
 SPEC = os.path.join(HERE, "..", "..", "SPEC.md")
@@ -486,6 +487,47 @@ class Vectors(unittest.TestCase):
     @staticmethod
     def class_of(outcome):
         return outcome if isinstance(outcome, str) else outcome["class"]
+
+
+@unittest.skipUnless(os.path.exists(os.path.join(VECTORS, "manifest.json")), "needs ../../vectors")
+class Healing(unittest.TestCase):
+    def test_vectors_heal_into_their_twins(self):
+        with open(os.path.join(VECTORS, "manifest.json"), encoding="utf-8") as file:
+            entries = {e["id"]: e for e in json.load(file)["vectors"]}
+        outcomes = Counter()
+        for name, entry in entries.items():
+            if not name.startswith("parity-"):
+                continue
+            with self.subTest(name), open(os.path.join(VECTORS, entry["file"]), "rb") as file:
+                data = file.read()
+                with open(os.path.join(VECTORS, entries[entry.get("twin", name)]["file"]), "rb") as twin:
+                    whole = twin.read()
+                if name.startswith(("parity-beyond", "parity-useless")):
+                    self.assertRaises(parity.NoParity, parity.healed, data)
+                    outcomes["not to be healed"] += 1
+                else:
+                    self.assertEqual(parity.healed(data), whole)
+                    outcomes["healed"] += 1
+        self.assertGreaterEqual(outcomes["healed"], 3)
+        self.assertGreaterEqual(outcomes["not to be healed"], 2)
+
+    def test_any_choice_of_shards(self):
+        with open(os.path.join(VECTORS, "v1", "accept", "parity-two-of-three.cairn"), "rb") as file:
+            whole = file.read()
+        found = parity.Parity(whole)
+        *data, (parity_at, _) = found.pieces()
+        protected = [at + n for at, piece in data for n in range(len(piece))]
+        shards = protected[::found.size] + [parity_at + j * found.size for j in range(found.m)]
+        self.assertEqual((len(shards), found.k, found.m), (5, 3, 2))
+        for choice in range(1 << len(shards)):
+            damaged = bytearray(whole)
+            for i, at in enumerate(shards):
+                if choice >> i & 1:
+                    damaged[at] ^= 0x80
+            if bin(choice).count("1") <= found.m:
+                self.assertEqual(parity.healed(bytes(damaged)), whole)
+            else:
+                self.assertRaises(parity.NoParity, parity.healed, bytes(damaged))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 mod accept;
 mod incidents;
+mod parity;
 mod reject;
 mod small;
 
@@ -38,6 +39,7 @@ pub fn accepted() -> Vec<Case> {
     let mut list = Cases(vec![]);
     accept::fill(&mut list);
     small::accept(&mut list);
+    parity::accept(&mut list);
     incidents::accept(&mut list);
     list.0
 }
@@ -47,6 +49,7 @@ pub fn rejected() -> Vec<Case> {
     let mut list = Cases(vec![]);
     reject::fill(&mut list);
     small::reject(&mut list);
+    parity::reject(&mut list);
     incidents::reject(&mut list);
     list.0
 }

@@ -28,6 +28,7 @@
 pub mod cases;
 pub mod example;
 pub mod hostile;
+pub mod parity;
 pub mod raw;
 mod rewrite;
 pub mod strategies;

@@ -280,6 +280,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("named", "9.5"),
     ("dtype", "7.3"),
     ("packed", "8.3"),
+    ("parity", "14.1"),
     ("block-whole", "8.1"),
     ("block-", "7.6"),
     ("tensor-order", "7.6"),
