@@ -32,8 +32,9 @@ type Target = fn(&[u8]);
 
 /// The targets, from their files: each calls the function of its name.
 fn targets() -> BTreeMap<String, Target> {
-    let known: [(&str, Target); 5] = [
+    let known: [(&str, Target); 6] = [
         ("canonical", fuzz::canonical),
+        ("open_only", fuzz::open_only),
         ("parse_any", fuzz::parse_any),
         ("parse_resigned", fuzz::parse_resigned),
         ("three_ways", fuzz::three_ways),

@@ -6,7 +6,7 @@ use cairnfile::{Cairn, Class, Code, Error, GroupClass, Level, Node, Result, Tens
 const LOOKUPS: usize = 64;
 
 pub fn refusal(error: &Error, data: &[u8]) {
-    // A streamed file is read by its trailer, so there these are found at open.
+    // A streamed file is read by its trailer, and a planned one's is looked at: there these are found at open.
     let trailer = matches!(error.code(), Code::TrailerMagic | Code::TrailerCrc | Code::TrailerMismatch);
     assert!(error.code().level() == Level::Open || trailer, "{error}");
     assert!(error.offset().is_none_or(|at| at <= data.len() as u64), "{error} in {} bytes", data.len());

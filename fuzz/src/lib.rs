@@ -44,6 +44,14 @@ pub fn parse_any(data: &[u8]) {
     }
 }
 
+/// Any bytes are refused with a code of a file, or accepted: the rules of opening alone, many times a second.
+pub fn open_only(data: &[u8]) {
+    match open(data, true) {
+        Err(error) => inspect::refusal(&error, data),
+        Ok(cairn) => assert_eq!(cairn.file_len(), data.len() as u64),
+    }
+}
+
 /// The same with right checksums, so that the rules behind them are reached.
 pub fn parse_resigned(data: &[u8]) {
     parse_any(&signed(data));
