@@ -56,12 +56,11 @@ pub fn agrees(value: &Value<'_>, mut reserved: Reserved<'_>, options: &WriteOpti
         Ok(plan) => plan,
         Err(error) => return assert!(loose && error.code() == Code::SharingLost, "{error}"),
     };
-    ways::with_file(&[], |path| {
-        let mut file = plan.create(path).expect("room for a temporary file");
-        for (promised, tensor) in same::tensors(&promised).into_iter().zip(same::tensors(value)) {
-            file.tensor_mut(promised).expect("a reserved tensor of the plan").copy_from_slice(tensor.span().unwrap());
-        }
-        file.commit().expect("the same elements as before");
-        assert!(fs::read(path).unwrap() == expected, "produced in place it differs");
-    });
+    let path = ways::new_file().into_temp_path();
+    let mut file = plan.create(&path).expect("room for a temporary file");
+    for (promised, tensor) in same::tensors(&promised).into_iter().zip(same::tensors(value)) {
+        file.tensor_mut(promised).expect("a reserved tensor of the plan").copy_from_slice(tensor.span().unwrap());
+    }
+    file.commit().expect("the same elements as before");
+    assert!(fs::read(&path).unwrap() == expected, "produced in place it differs");
 }

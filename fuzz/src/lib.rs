@@ -35,13 +35,17 @@ fn open(data: &[u8], check_trailer: bool) -> Result<Cairn<'_>> {
 /// Any bytes are refused with a code of a file, or everything about them can be had and agrees.
 pub fn parse_any(data: &[u8]) {
     cairnfile::sniff(data);
-    let opened = open(data, false);
-    inspect::strictness(&opened, &open(data, true));
-    inspect::mending(data, &opened);
-    match opened {
-        Err(error) => inspect::refusal(&error, data),
-        Ok(cairn) => inspect::accepted(&cairn, data),
-    }
+    let (opened, strict) = (open(data, false), open(data, true));
+    inspect::strictness(&opened, &strict);
+    let opens = strict.is_ok();
+    let report = match &opened {
+        Err(error) => {
+            inspect::refusal(error, data);
+            None
+        }
+        Ok(cairn) => Some(inspect::accepted(cairn, strict.or_else(|_| open(data, false)).unwrap(), data)),
+    };
+    inspect::mending(data, opens, report.as_ref());
 }
 
 /// Any bytes are refused with a code of a file, or accepted: the rules of opening alone, many times a second.

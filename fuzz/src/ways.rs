@@ -1,9 +1,11 @@
 //! One file by three ways: bytes in memory, positioned reads, a mapping.
 
-use std::fs;
-use std::path::Path;
+use std::cell::RefCell;
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
 
 use cairnfile::{Cairn, OpenOptions, Report, Result, Value};
+use tempfile::NamedTempFile;
 
 /// A name for what a call gave: of an error its code and place, of a success what `show` says.
 fn told<T>(outcome: &Result<T>, show: impl Fn(&T) -> String) -> String {
@@ -37,13 +39,30 @@ fn look<'c>(cairn: &'c Result<Cairn<'_>>) -> (Vec<String>, Option<Value<'c>>) {
     (seen, view.ok())
 }
 
-/// A file that only this process sees, in memory where the system has a place for that.
-pub fn with_file(data: &[u8], then: impl FnOnce(&Path)) {
+/// Where files are in memory, if the system has such a place.
+fn folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let file = tempfile::NamedTempFile::new_in(folder).expect("a temporary file");
-    fs::write(file.path(), data).expect("room for a temporary file");
-    then(file.path());
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// A new file that only this process sees.
+pub fn new_file() -> NamedTempFile {
+    NamedTempFile::new_in(folder()).expect("a temporary file")
+}
+
+thread_local! {
+    /// One file for all inputs: making one and taking it away costs more than what is done with it.
+    static KEPT: RefCell<NamedTempFile> = RefCell::new(new_file());
+}
+
+fn with_file(data: &[u8], then: impl FnOnce(&Path)) {
+    KEPT.with_borrow_mut(|file| {
+        // Emptied first, so that nothing of another input can be left.
+        file.as_file().set_len(0).expect("a file of this process");
+        file.rewind().expect("a file of this process");
+        file.write_all(data).expect("room for a temporary file");
+        then(file.path());
+    });
 }
 
 pub fn agree(data: &[u8]) {
@@ -51,7 +70,7 @@ pub fn agree(data: &[u8]) {
     with_file(data, |path| {
         let bytes = options.from_bytes(data);
         let file = options.open(path);
-        // SAFETY: the file is this call's own and does not change.
+        // SAFETY: the file is this thread's own and changes when the next input comes, after `map` is gone.
         #[allow(unsafe_code)]
         let map = unsafe { options.map(path) };
         let (expected, value) = look(&bytes);
