@@ -64,7 +64,7 @@ impl WriteOptions {
     }
 
     /// Adds parity by which `share` ten-thousandths of the data, wherever they are damaged, can be computed again: 200 for 2 %. The
-    /// file grows by as much; `cairn repair` and [`crate::parity::heal`] use it, all other readers pass over it. Planning takes
+    /// file grows by as much; `cairn repair` and [`crate::repair::Repair::heal`] use it, all other readers pass over it. Planning takes
     /// memory for it, and for buffers that are gathered from several places. 0, the default, adds none; nor does a value without data.
     #[must_use]
     pub fn parity(mut self, share: u16) -> Self {
