@@ -1,7 +1,7 @@
 //! The arithmetic of files: where parts and buffers begin, how a buffer is cut into blocks, what lies inside of what. Pure,
 //! and used by reader and writer alike. `Spec §5, §8`.
 //!
-//! `tests/arithmetic` compiles this file at 8 bits and tries all inputs, and proves the lemmas at 64 bits.
+//! `tests/arithmetic` compiles this file at 8 bits and tries its inputs, and proves the lemmas at 64 bits.
 
 use std::ops::Range;
 
