@@ -95,6 +95,26 @@ fn mutator_makes_files() {
     assert!(opened > 100, "{opened} files opened");
 }
 
+/// Of two files that open, crossing makes some that open and have what both had.
+#[test]
+fn crossing_makes_files() {
+    let cases: Vec<_> = support::accepted().into_iter().filter(|case| case.bytes.len() <= LONGEST).collect();
+    let tensors = |bytes: &[u8]| cairnfile::Cairn::from_bytes(bytes).map(|cairn| cairn.tensors().len());
+    let (mut opened, mut joined) = (0, 0);
+    for (seed, pair) in cases.windows(2).enumerate() {
+        for turn in 0..20 {
+            let mut room = vec![0; 4 * LONGEST];
+            let size = fuzz::cross(&pair[0].bytes, &pair[1].bytes, &mut room, u32::try_from(seed * 20 + turn).unwrap());
+            let (a, b) = (tensors(&pair[0].bytes).unwrap(), tensors(&pair[1].bytes).unwrap());
+            if let Ok(count) = tensors(&room[..size]) {
+                opened += 1;
+                joined += usize::from(a > 0 && b > 0 && count == a + b);
+            }
+        }
+    }
+    assert!(opened > 1000 && joined > 100, "{opened} files opened, {joined} of them joined");
+}
+
 /// Writes the seeds anew, and keeps what was found: `cargo test --test fuzz_replay -- --ignored write_seeds`.
 #[test]
 #[ignore = "writes into fuzz/corpus"]

@@ -11,9 +11,12 @@
     clippy::unwrap_used
 )]
 
+mod cross;
+mod dice;
 mod inplace;
 mod inspect;
 mod mutate;
+mod parts;
 mod same;
 #[cfg(not(test))]
 mod support;
@@ -24,6 +27,7 @@ mod ways;
 use crate::support;
 use cairnfile::{Cairn, Named, Node, OpenOptions, Result, ValueRef};
 
+pub use cross::cross;
 pub use mutate::mutate;
 pub use values::values;
 

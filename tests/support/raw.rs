@@ -505,9 +505,10 @@ pub fn named_raw(name: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 pub fn tensor(number: u32) -> Vec<u8> {
-    tagged(0x0E, &number.to_le_bytes())
+    tagged(TENSOR, &number.to_le_bytes())
 }
 
+pub const TENSOR: u8 = 0x0E;
 pub const LIST: u8 = 0x0A;
 pub const TUPLE: u8 = 0x0B;
 pub const DICT: u8 = 0x0C;
