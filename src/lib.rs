@@ -42,10 +42,8 @@
 mod address;
 mod bits;
 mod blocks;
-mod bools;
 mod buffer;
 mod bytes;
-mod checks;
 mod checksum;
 mod collect;
 mod content;
@@ -61,7 +59,6 @@ mod header;
 mod index;
 mod inplace;
 mod keys;
-mod lattice;
 mod layout;
 mod limits;
 mod load;

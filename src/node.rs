@@ -208,12 +208,9 @@ impl<'c> ValueRef<'c> {
     /// The first one `visit` returns.
     pub fn visit(self, address: &mut String, visit: &mut dyn FnMut(&str, ValueRef<'c>) -> Result<()>) -> Result<()> {
         visit(address, self)?;
-        for (position, (key, item)) in self.raw_items().enumerate() {
+        for (place, item) in self.items() {
             let len = address.len();
-            match key {
-                Some(key) => address::push_raw_key(address, key),
-                None => address::push_position(address, position),
-            }
+            place.push_to(address);
             item.visit(address, visit)?;
             address.truncate(len);
         }
