@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::error::{Code, Error, Result};
 use crate::keys::Key;
+use crate::value::{INT, RawKey, STR};
 
 /// One step from a container to an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,19 +15,33 @@ pub(crate) enum Step {
 
 /// Appends the token of a dict key to an address.
 pub(crate) fn push_key(address: &mut String, key: &Key) {
+    key.with_raw(|raw| push_raw_key(address, raw));
+}
+
+/// The same of a key as it lies in the index.
+pub(crate) fn push_raw_key(address: &mut String, key: RawKey<'_>) {
     address.push('/');
-    match key {
-        Key::Str(s) => address.push_str(&s.replace('~', "~0").replace('/', "~1")),
-        Key::Int(n) => {
-            let _ = write!(address, "~i{n}");
+    match (key.tag, key.bytes.first_chunk()) {
+        (STR, _) => push_escaped(address, &String::from_utf8_lossy(key.bytes)),
+        (INT, Some(n)) => {
+            let _ = write!(address, "~i{}", i64::from_le_bytes(*n));
         }
-        Key::Bytes(bytes) => {
+        _ => {
             address.push_str("~b");
-            for b in bytes {
+            for b in key.bytes {
                 let _ = write!(address, "{b:02x}");
             }
         }
     }
+}
+
+fn push_escaped(address: &mut String, mut text: &str) {
+    while let Some((before, after)) = text.find(['~', '/']).and_then(|at| Some((&text[..at], text.get(at + 1..)?))) {
+        address.push_str(before);
+        address.push_str(if text[before.len()..].starts_with('~') { "~0" } else { "~1" });
+        text = after;
+    }
+    address.push_str(text);
 }
 
 /// Appends the token of a list position to an address.

@@ -291,6 +291,12 @@ pub(crate) fn geometry_of(input: Input<'_>) -> Parsed<'_, Geometry> {
     Ok((rest, Geometry { class, elements: record.elements, bytes: record.bytes }))
 }
 
+/// The same, and whether it is [`DType::BOOL`].
+pub(crate) fn element_of(input: Input<'_>) -> Parsed<'_, (Geometry, bool)> {
+    let (_, record) = record(input)?;
+    geometry_of(input).map(|(rest, geometry)| (rest, (geometry, record.name == DType::BOOL.name().as_bytes())))
+}
+
 /// Fewest bytes of a dtype record.
 pub(crate) const MIN_RECORD: usize = 11;
 

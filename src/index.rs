@@ -92,6 +92,12 @@ impl Index {
         dtypes.get(table_index(number)).ok_or_else(|| missing("dtype", number))
     }
 
+    /// The geometry of dtype `number` and whether it is bool; a file may have more dtypes than should be decoded for this.
+    pub(crate) fn element(&self, bytes: &[u8], number: u32) -> Result<(Geometry, bool)> {
+        let at = *self.dtype_offsets.get(table_index(number)).ok_or_else(|| missing("dtype", number))?;
+        finish(dtype::element_of(Input::new(&bytes[table_index(at)..], 0))).map(|(_, element)| element)
+    }
+
     pub(crate) fn buffer(&self, bytes: &[u8], number: u32) -> Result<Buffer> {
         self.buffers.get(bytes, number).ok_or_else(|| missing("buffer", number))
     }

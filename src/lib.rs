@@ -42,8 +42,10 @@
 mod address;
 mod bits;
 mod blocks;
+mod bools;
 mod buffer;
 mod bytes;
+mod checks;
 mod checksum;
 mod collect;
 mod content;
@@ -59,6 +61,7 @@ mod header;
 mod index;
 mod inplace;
 mod keys;
+mod lattice;
 mod layout;
 mod limits;
 mod load;

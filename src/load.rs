@@ -1,12 +1,12 @@
 //! Loading values: buffers are brought in once, in parallel and verified; tensors are views of them.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use crate::bits::Bits;
 use crate::blocks::{blocks_of, numbers_of};
 use crate::buffer::Buffer;
 use crate::bytes::{table_index, to_usize};
+use crate::checks::Checks;
 use crate::error::{Code, Error, Result};
 use crate::keys::Key;
 use crate::memory::{Aligned, Blank, Part};
@@ -158,8 +158,7 @@ pub struct Loaded<'c, 's> {
     /// The buffers under the values.
     needed: Bits,
     memory: Memory<'s>,
-    /// Tensors whose elements have rules and were checked.
-    checked: Mutex<Bits>,
+    checks: Checks,
 }
 
 /// Where the buffers of a [`Loaded`] are.
@@ -174,8 +173,8 @@ impl<'c, 's> Loaded<'c, 's> {
     /// Notes the buffers under `values`.
     fn of(cairn: &'c Cairn<'c>, values: &[ValueRef<'c>]) -> Result<Self> {
         let needed = Bits::below(cairn.buffer_count());
-        let checked = Mutex::new(Bits::below(table_index(cairn.index.tensor_count())));
-        let mut loaded = Self { cairn, needed, memory: Memory::Parts(Vec::new()), checked };
+        let checks = Checks::of(table_index(cairn.index.tensor_count()));
+        let mut loaded = Self { cairn, needed, memory: Memory::Parts(Vec::new()), checks };
         if values.iter().any(|value| value.is_root()) {
             // Every tensor is under the root.
             cairn.tensors().try_for_each(|tensor| loaded.need(tensor))?;
@@ -195,8 +194,10 @@ impl<'c, 's> Loaded<'c, 's> {
     }
 
     fn need(&mut self, tensor: TensorRef<'c>) -> Result<()> {
-        if let Some(buffer) = tensor.buffer_of(&tensor.entry()?)? {
+        let entry = tensor.entry()?;
+        if let Some(buffer) = tensor.buffer_of(&entry)? {
             self.needed.insert(buffer.number);
+            self.checks.note(&tensor, &entry)?;
         }
         Ok(())
     }
@@ -273,20 +274,20 @@ impl<'c, 's> Loaded<'c, 's> {
                 spec.over(storage, start + spec.entry.offset)?
             }
         };
-        if crate::content::has_rules(built.dtype(), built.shape()) {
-            self.check_once(&tensor, &built)?;
-        }
+        self.checks.check(&tensor, &built, &|at| self.bytes_from(at))?;
         Ok(built)
     }
 
-    /// Checks the elements of `tensor`, if that was not done before.
-    fn check_once(&self, tensor: &TensorRef<'c>, built: &Tensor<'s>) -> Result<()> {
-        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !checked().contains(tensor.number()) {
-            crate::content::check(tensor, built)?;
-            checked().insert(tensor.number());
-        }
-        Ok(())
+    /// The bytes from `at` of the file on that lie together in memory.
+    fn bytes_from(&self, at: u64) -> &[u8] {
+        let (start, bytes) = match &self.memory {
+            Memory::File(bytes) => (0, *bytes),
+            Memory::Parts(parts) => match parts.get(parts.partition_point(|(range, _)| range.end <= at)) {
+                Some((range, storage)) => (range.start, storage.bytes().unwrap_or(&[])),
+                None => (0, &[][..]),
+            },
+        };
+        at.checked_sub(start).and_then(|at| bytes.get(usize::try_from(at).ok()?..)).unwrap_or(&[])
     }
 
     /// `value`, which is one of the values or under one.

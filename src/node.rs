@@ -208,9 +208,12 @@ impl<'c> ValueRef<'c> {
     /// The first one `visit` returns.
     pub fn visit(self, address: &mut String, visit: &mut dyn FnMut(&str, ValueRef<'c>) -> Result<()>) -> Result<()> {
         visit(address, self)?;
-        for (place, item) in self.items() {
+        for (position, (key, item)) in self.raw_items().enumerate() {
             let len = address.len();
-            place.push_to(address);
+            match key {
+                Some(key) => address::push_raw_key(address, key),
+                None => address::push_position(address, position),
+            }
             item.visit(address, visit)?;
             address.truncate(len);
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::blocks::Verified;
 use crate::buffer::{Buffer, KIND_TENSOR};
 use crate::bytes::{table_index, to_usize};
-use crate::dtype::DType;
+use crate::dtype::{DType, Geometry};
 use crate::entry::{Entry, NO_BUFFER, Row};
 use crate::error::{Code, Error, Result};
 use crate::extension;
@@ -270,15 +270,14 @@ impl<'c> TensorRef<'c> {
         }
     }
 
-    /// The bytes of the file that are the tensor's alone or with others; of a buffer that only an extension can read, all.
-    pub(crate) fn held(&self) -> Result<Range<u64>> {
-        match self.file_range() {
-            Err(error) if error.code() == Code::BufferKind => {
-                let buffer = self.cairn.index.buffer(self.cairn.index_bytes(), self.entry()?.buffer)?;
-                Ok(buffer.start..buffer.start.saturating_add(buffer.record.len))
-            }
-            range => range,
-        }
+    /// The bytes of the file that are the tensor's alone or with others, and whether its elements are in them: of a buffer that
+    /// only an extension can read, all are its own. The tensor has a buffer.
+    pub(crate) fn held(&self, entry: &Entry<'_>, geometry: Geometry) -> Result<(Range<u64>, bool)> {
+        let buffer = self.cairn.index.buffer(self.cairn.index_bytes(), entry.buffer)?;
+        let readable = buffer.record.kind == KIND_TENSOR;
+        let (offset, len) = if readable { (entry.offset, extent_of(entry, geometry)?.span) } else { (0, buffer.record.len) };
+        let start = buffer.start.saturating_add(offset);
+        Ok((start..start.saturating_add(len), readable))
     }
 
     /// The buffer and the tensor's span in it; refuses a kind of buffer that only an extension can read.
@@ -368,10 +367,14 @@ pub(crate) struct Spec<'c> {
     dtype: &'c DType,
 }
 
+/// The extent of an entry that `open` has checked.
+pub(crate) fn extent_of(entry: &Entry<'_>, geometry: Geometry) -> Result<Extent> {
+    entry.extent(geometry).map_err(|_| Error::new(Code::TensorSize, "an entry changed after it was checked"))
+}
+
 impl<'c> Spec<'c> {
     fn extent(&self) -> Result<Extent> {
-        let fault = |_| Error::new(Code::TensorSize, "an entry changed after it was checked");
-        self.entry.extent(self.dtype.geometry()).map_err(fault)
+        extent_of(&self.entry, self.dtype.geometry())
     }
 
     /// The tensor over `storage`, whose byte `offset` is its first element's.

@@ -1,13 +1,16 @@
 //! Checking every byte of a file. `Spec §12.3`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 
+use crate::bools::{self, Ahead, BadBools, First, STRETCH};
 use crate::bytes::{from_usize, table_index};
 use crate::content;
-use crate::dtype::DType;
+use crate::entry::NO_BUFFER;
 use crate::error::{Code, Error, Result};
 use crate::frame::data_start;
+use crate::layout::{element_count, has_partial_group};
 use crate::limits::HEADER_LEN;
 use crate::parallel::Progress;
 use crate::read::{Cairn, TensorRef};
@@ -21,7 +24,8 @@ pub struct Report {
     pub blocks: u64,
     /// Bytes that were checked.
     pub bytes: u64,
-    /// All faults, by offset.
+    /// All faults, by offset. Of the bool bytes of one block that are neither 0 nor 1 the first; a fault with code `budget` where
+    /// overlapping strided bools cannot be told from the bytes between them in reasonable time.
     pub faults: Vec<Fault>,
     /// Tensors that only an extension can read; their blocks are checked all the same.
     pub unsupported: u64,
@@ -67,6 +71,23 @@ impl Fault {
     }
 }
 
+/// What the index says of all tensors.
+struct Survey {
+    /// The bytes of the file that each one holds.
+    spans: Vec<Range<u64>>,
+    /// The bool tensors, and those that end within a group.
+    bools: Vec<u32>,
+    partial: Vec<u32>,
+    /// How many only an extension can read.
+    unsupported: u64,
+}
+
+impl Survey {
+    fn span(&self, number: u32) -> Range<u64> {
+        self.spans[table_index(number)].clone()
+    }
+}
+
 impl Cairn<'_> {
     /// Checks every byte of the file: blocks, padding, element rules, trailer and second index. `progress` is called
     /// with bytes done; pass `&|_| Ok(())` for none.
@@ -93,10 +114,11 @@ impl Cairn<'_> {
             self.verify_copy(&mut faults)?;
         }
         progress(self.header.file_len - checked)?;
-        let unsupported = self.verify_content(&mut faults)?;
-        let touched = self.name_tensors(&mut faults)?;
+        let mut survey = self.survey()?;
+        self.verify_content(&mut survey, &mut faults)?;
+        let touched = self.name_tensors(&survey, &mut faults)?;
         faults.sort_by_key(|fault| fault.error.offset());
-        Ok(Report { blocks: blocks.into(), bytes: self.header.file_len, faults, unsupported, touched })
+        Ok(Report { blocks: blocks.into(), bytes: self.header.file_len, faults, unsupported: survey.unsupported, touched })
     }
 
     /// The faults of all blocks and the gaps before them, and where the last block ends: buffers without bytes have
@@ -158,108 +180,140 @@ impl Cairn<'_> {
         Ok(())
     }
 
-    /// Rules on elements, in the tensors whose blocks are intact. Counts the tensors that only an extension can read.
-    fn verify_content(&self, faults: &mut Vec<Fault>) -> Result<u64> {
-        let damage = Places::new(faults.iter().filter_map(Fault::range).zip(0..));
-        let (mut unsupported, mut bools) = (0, Vec::new());
+    fn survey(&self) -> Result<Survey> {
+        let spans = Vec::with_capacity(self.tensors().len());
+        let mut survey = Survey { spans, bools: Vec::new(), partial: Vec::new(), unsupported: 0 };
         for tensor in self.tensors() {
-            let Some(buffer) = tensor.buffer()? else { continue };
-            let range = match tensor.file_range() {
-                Err(error) if error.code() == Code::BufferKind => {
-                    unsupported += 1;
-                    continue;
-                }
-                range => range?,
-            };
-            // What a damaged block holds is reported as that.
-            if !content::has_rules(tensor.dtype()?, &tensor.shape()?) || damage.touching(range.clone()).next().is_some() {
+            let entry = tensor.entry()?;
+            if entry.buffer == NO_BUFFER {
+                survey.spans.push(0..0);
                 continue;
             }
-            if *tensor.dtype()? == DType::BOOL {
-                bools.push((range, tensor.number(), buffer));
-            } else {
-                faults.extend(self.element_fault(&tensor, buffer)?);
+            let (geometry, is_bool) = self.index.element(self.index_bytes(), entry.dtype)?;
+            let (span, readable) = tensor.held(&entry, geometry)?;
+            survey.spans.push(span);
+            if !readable {
+                survey.unsupported += 1;
+            } else if is_bool {
+                survey.bools.push(tensor.number());
+            } else if has_partial_group(geometry, entry.dims.iter()) {
+                survey.partial.push(tensor.number());
             }
         }
-        self.verify_bools(bools, faults)?;
-        Ok(unsupported)
+        Ok(survey)
     }
 
-    /// The rule on bools, reading a byte that many of them view once.
-    fn verify_bools(&self, mut bools: Vec<(Range<u64>, u32, u32)>, faults: &mut Vec<Fault>) -> Result<()> {
-        bools.sort_unstable_by_key(|(range, number, _)| (range.start, *number));
-        let mut sweep = content::Sweep::new(|at, len| self.source.get(at, len));
-        for (range, number, buffer) in bools {
-            let Some((at, value)) = sweep.first_above_one(range)? else { continue };
-            let tensor = TensorRef::new(self, number)?;
-            if tensor.strides()?.is_some() {
-                // It may lie between the elements.
-                faults.extend(self.element_fault(&tensor, buffer)?);
-            } else {
-                faults.push(Fault { buffer: Some(buffer), len: 1, ..Fault::new(content::bad_bool(number, at, value)) });
+    /// Rules on elements, in the tensors whose blocks are intact.
+    fn verify_content(&self, survey: &mut Survey, faults: &mut Vec<Fault>) -> Result<()> {
+        let damage = Places::new(faults.iter().filter_map(Fault::range).zip(0..));
+        // What a damaged block holds is reported as that.
+        let mut bools = std::mem::take(&mut survey.bools);
+        bools.retain(|number| damage.touching(survey.span(*number)).next().is_none());
+        for number in &survey.partial {
+            if damage.touching(survey.span(*number)).next().is_none() {
+                faults.extend(self.tail_fault(*number, survey.span(*number).end)?);
             }
         }
+        self.verify_bools(bools, survey, faults)
+    }
+
+    /// The rule on the last group of tensor `number`, which ends at `end`.
+    fn tail_fault(&self, number: u32, end: u64) -> Result<Option<Fault>> {
+        let entry = TensorRef::new(self, number)?.entry()?;
+        let (geometry, _) = self.index.element(self.index_bytes(), entry.dtype)?;
+        let at = end.saturating_sub(geometry.bytes.into());
+        let last = self.source.get(at, geometry.bytes.into())?;
+        let bad = content::unused_bits(geometry, element_count(entry.dims.iter()).unwrap_or(0), &last);
+        let fault = |i| Fault { buffer: Some(entry.buffer), len: 1, ..Fault::new(content::tail_bits(number, at + from_usize(i))) };
+        Ok(bad.map(fault))
+    }
+
+    /// The rule on bools: the bytes of all of them once. A block is one fault, however many tensors view its bytes.
+    fn verify_bools(&self, mut bools: Vec<u32>, survey: &Survey, faults: &mut Vec<Fault>) -> Result<()> {
+        bools.sort_unstable_by_key(|number| (survey.span(*number).start, *number));
+        let mut file = Ahead::new(|at| self.source.get(at, STRETCH.min(self.header.file_len.saturating_sub(at))));
+        let bad = BadBools::find(bools.iter().map(|number| survey.span(*number)), &mut file)?;
+        // By block: the first bad byte with the first of its tensors, and the last byte.
+        let (mut found, mut unknown) = (BTreeMap::new(), None);
+        for number in bools.into_iter().filter(|_| !bad.is_empty()) {
+            let tensor = TensorRef::new(self, number)?;
+            match bad.first_of(&tensor, &survey.span(number))? {
+                First::None => {}
+                First::At(at) => {
+                    let (first, last) = found.entry(self.block_around(&tensor, at)?).or_insert(((at, number), at));
+                    (*first, *last) = ((at, number).min(*first), at.max(*last));
+                }
+                First::Unknown => unknown = unknown.or(Some(number)),
+            }
+        }
+        for ((buffer, _), ((at, number), last)) in found {
+            let value = file.at(at)?.first().copied().unwrap_or(0);
+            faults.push(Fault { buffer: Some(buffer), len: last - at + 1, ..Fault::new(content::bad_bool(number, at, value)) });
+        }
+        // One for all of them: that they are many is what is wrong.
+        faults.extend(unknown.map(|number| Fault::new(bools::too_many_steps(number, survey.span(number).start))));
         Ok(())
     }
 
-    fn element_fault(&self, tensor: &TensorRef<'_>, buffer: u32) -> Result<Option<Fault>> {
-        match tensor.read() {
-            Err(error) if matches!(error.code(), Code::BoolValue | Code::TailBits) => {
-                Ok(Some(Fault { buffer: Some(buffer), len: 1, ..Fault::new(error) }))
-            }
-            // Damaged since.
-            Err(error) if error.code() != Code::BlockCrc => Err(error),
-            _ => Ok(None),
-        }
+    /// The buffer of `tensor`, and the block of it that byte `at` of the file is in.
+    fn block_around(&self, tensor: &TensorRef<'_>, at: u64) -> Result<(u32, u64)> {
+        let buffer = self.index.buffer(self.index_bytes(), tensor.entry()?.buffer)?;
+        Ok((buffer.number, at.saturating_sub(buffer.start) >> self.header.block_log2))
     }
 
     /// Fills in the addresses of the tensors that faults touch: the first for every fault before the others for any, as many
     /// as [`Fault::tensors`] says. Returns how many tensors are touched.
-    fn name_tensors(&self, faults: &mut [Fault]) -> Result<u64> {
+    fn name_tensors(&self, survey: &Survey, faults: &mut [Fault]) -> Result<u64> {
         let places = Places::new(faults.iter().enumerate().filter_map(|(i, fault)| Some((fault.range()?, i))));
         if places.is_empty() {
             return Ok(0);
         }
-        let spans = || self.tensors().map(|tensor| tensor.held().unwrap_or(0..0));
+        let spans = || survey.spans.iter().cloned();
         for (fault, count) in faults.iter_mut().zip(places.counts(spans())) {
             fault.touched = count;
         }
+        let mut room = self.header.file_len / 2 + (16 << 10);
         let mut firsts: Vec<(usize, usize)> = places.firsts(spans()).into_iter().zip(0..).filter_map(|(t, i)| Some((t?, i))).collect();
         firsts.sort_unstable();
         let mut firsts = firsts.into_iter().peekable();
-        let mut room = self.header.file_len / 2 + (16 << 10);
-        self.each_tensor(&mut |address, tensor| {
-            while let Some((_, i)) = firsts.next_if(|(number, _)| *number == table_index(tensor.number())) {
+        self.each_tensor(&mut |address, number| {
+            while let Some((_, i)) = firsts.next_if(|(first, _)| *first == number) {
                 if take(&mut room, 2, address) {
                     faults[i].address = Some(address.to_owned());
                     faults[i].tensors.push(address.to_owned());
                 }
             }
-            Ok(())
+            firsts.peek().is_some()
         })?;
-        self.each_tensor(&mut |address, tensor| {
-            if room > 0 {
-                for i in places.touching(tensor.held()?) {
+        let touched = |number: &usize| places.touching(survey.spans[*number].clone()).next().is_some();
+        let last = (0..survey.spans.len()).rev().find(touched);
+        if faults.iter().any(|fault| fault.touched > 1) {
+            self.each_tensor(&mut |address, number| {
+                for i in places.touching(survey.spans[number].clone()) {
                     if faults[i].tensors.first().is_some_and(|first| first != address) && take(&mut room, 1, address) {
                         faults[i].tensors.push(address.to_owned());
                     }
                 }
-            }
-            Ok(())
-        })?;
-        Ok(from_usize(spans().filter(|span| places.touching(span.clone()).next().is_some()).count()))
+                room > 0 && last > Some(number)
+            })?;
+        }
+        Ok(from_usize((0..survey.spans.len()).filter(touched).count()))
     }
 
-    /// Calls `visit` with every tensor and the first of its addresses, in the order of their numbers.
-    fn each_tensor<'c>(&'c self, visit: &mut dyn FnMut(&str, TensorRef<'c>) -> Result<()>) -> Result<()> {
-        let mut next = 0;
-        self.root().visit(&mut String::new(), &mut |address, value| match value.tensor()? {
-            Some(tensor) if tensor.number() == next => {
-                next += 1;
-                visit(address, tensor)
+    /// Calls `visit` with the first address of each tensor and its number, in the order of numbers, until it returns false.
+    fn each_tensor(&self, visit: &mut dyn FnMut(&str, usize) -> bool) -> Result<()> {
+        let (mut next, mut more) = (0, true);
+        let walked = self.root().visit(&mut String::new(), &mut |address, value| {
+            match value.tensor()? {
+                Some(tensor) if tensor.number() == next => {
+                    next += 1;
+                    more = visit(address, table_index(tensor.number()));
+                }
+                _ => {}
             }
-            _ => Ok(()),
-        })
+            if more { Ok(()) } else { Err(Error::new(Code::NotFound, "")) }
+        });
+        if more { walked } else { Ok(()) }
     }
 
     /// The stored checksums of a tensor's bytes, if it is the whole of a buffer: two such tensors of equal dtype,

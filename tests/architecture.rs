@@ -11,13 +11,13 @@ const LAYERS: &[&[&str]] = &[
     // Bytes, memory and threads.
     &["place", "bytes", "bits", "hash", "checksum", "parallel", "memory", "source", "touched"],
     // The parts of a file, each with its parser and its encoder.
-    &["dtype", "layout", "element", "header", "frame", "extension", "value", "keys", "address", "entry", "buffer"],
+    &["dtype", "layout", "lattice", "element", "header", "frame", "extension", "value", "keys", "address", "entry", "buffer"],
     // Values in memory.
     &["tensor", "tree", "options"],
     // The index, whole.
     &["sharing", "walk", "index", "parity", "merge"],
     // Reading.
-    &["blocks", "read", "node", "tiles", "content", "load", "slice", "verify", "repair", "pick", "open"],
+    &["blocks", "read", "node", "tiles", "content", "bools", "checks", "load", "slice", "verify", "repair", "pick", "open"],
     // Writing.
     &["collect", "plan", "write", "protect", "durable", "inplace", "stream"],
 ];

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use cairnfile::{Cairn, OpenOptions, Result, repair};
 use counting::{alone, measured};
-use support::hostile::{ATTACKS, Attack};
+use support::hostile::{ATTACKS, Attack, MILLIONS};
 
 /// The size of an attack; `scripts/hostile` runs the larger one.
 const SIZE: usize = if cfg!(debug_assertions) { 1 << 18 } else { 1 << 20 };
@@ -88,6 +88,28 @@ fn attacks_are_bounded() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The code that loading an attack ends with, or none: what `verify` found, if it is in a tensor.
+fn loading(attack: &Attack) -> Option<&'static str> {
+    match attack.name {
+        "buffers-of-kind-7" => Some("buffer-kind"),
+        _ => attack.verify.filter(|code| ["block-crc", "bool-value", "budget"].contains(code)),
+    }
+}
+
+#[test]
+fn attacks_load_as_they_verify() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("attack.cairn");
+    for attack in ATTACKS.iter().filter(|attack| attack.open.is_none()) {
+        let bytes = (attack.file)(SIZE / 2 - 16_384);
+        std::fs::write(&path, &bytes).unwrap();
+        let cairn = Cairn::open(&path).or_else(|_| OpenOptions::new().check_trailer(false).open(&path)).unwrap();
+        let memory = OpenOptions::new().check_trailer(false).from_bytes(&bytes).unwrap();
+        let outcomes = [memory.load().err(), memory.load_copy().err(), cairn.load().err()].map(|error| error.map(|e| code(&e)));
+        assert_eq!(outcomes, [loading(attack); 3], "{}", attack.name);
+    }
+}
+
 #[test]
 fn the_catalogue_is_bounded_when_verified() {
     if !alone("the_catalogue_is_bounded_when_verified") {
@@ -100,6 +122,38 @@ fn the_catalogue_is_bounded_when_verified() {
         bounded(case.name, &case.bytes, &path, &mut wrong);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Opening takes twice the index and 64 KiB, however many parts there are.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "makes files of 100 MB, which takes minutes without optimization")]
+fn millions_are_bounded() {
+    if !alone("millions_are_bounded") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("million.cairn");
+    for Attack { name, file, open, verify } in MILLIONS {
+        let bytes = file(1_000_000);
+        std::fs::write(&path, &bytes).unwrap();
+        let index = u64_at(&bytes, bytes.len() - 64 + 32) as usize;
+        let start = std::time::Instant::now();
+        let (opened, memory) = measured(|| Cairn::from_bytes(&bytes));
+        let time = start.elapsed();
+        let (from_file, file) = measured(|| Cairn::open(&path));
+        println!("{name:24} {:>10} bytes, {index:>9} of index, opened in {:6.1} ms", bytes.len(), time.as_secs_f64() * 1e3);
+        for taken in [memory.all, file.all] {
+            let most = 2 * index + (64 << 10);
+            assert!(taken <= most, "{name}: opening takes {taken} bytes, at most {most} are allowed");
+        }
+        for opened in [opened, from_file] {
+            assert_eq!(decide(opened), (Verdict { open: *open, verify: *verify }, 0), "{name}");
+        }
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().unwrap())
 }
 
 /// Prints the milliseconds that each attack takes; nothing is asserted about them.
@@ -119,7 +173,8 @@ fn times() {
         };
         let open = least(&|| drop(options.from_bytes(&bytes)));
         let verify = least(&|| assert!(decide(options.from_bytes(&bytes)).0.open.is_none_or(|code| !code.is_empty())));
-        println!("{name:28} {:>9} bytes  open {open:8.2} ms  open and verify {verify:8.2} ms", bytes.len());
+        let load = least(&|| drop(options.from_bytes(&bytes).and_then(|cairn| cairn.load().map(drop))));
+        println!("{name:28} {:>9} bytes  open {open:8.2} ms  open and verify {verify:8.2} ms  open and load {load:8.2} ms", bytes.len());
     }
 }
 

@@ -69,7 +69,9 @@ fn check(path: &Path, ui: &Ui) -> Result<Report, Failure> {
 pub(crate) fn print(out: &mut dyn Write, path: &Path, report: &Report, quiet: bool) -> Outcome {
     let file = escape(&path.display().to_string());
     for fault in &report.faults {
-        writeln!(out, "{file}: {}: {}", styled(style::RED, "damaged"), escape(&describe(fault)))?;
+        // What was given up is no damage, but nobody knows.
+        let what = if fault.error.code() == Code::Budget { "undecided" } else { "damaged" };
+        writeln!(out, "{file}: {}: {}", styled(style::RED, what), escape(&describe(fault)))?;
     }
     let checked = format!("{} and {} checked", human(report.bytes), count(report.blocks, "block"));
     if report.is_intact() && !quiet {

@@ -29,6 +29,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "too-deep", file: too_deep, open: Some("value-length"), verify: None },
     Attack { name: "count-bomb", file: count_bomb, open: Some("value-length"), verify: None },
     Attack { name: "dtypes-alike", file: dtypes_alike, open: None, verify: None },
+    Attack { name: "dtypes-in-use", file: dtypes_in_use, open: None, verify: None },
     Attack { name: "dtypes-unused", file: dtypes_unused, open: Some("dtype-order"), verify: None },
     Attack { name: "extensions", file: extensions, open: None, verify: None },
     Attack { name: "extension-unknown-last", file: extension_unknown, open: Some("extension-unknown"), verify: None },
@@ -41,9 +42,21 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "views-of-strided-bools", file: |size| views(size, true, "bool"), open: None, verify: None },
     Attack { name: "views-of-damage", file: |size| spoilt(views(size, false, "u8"), true), open: None, verify: Some("block-crc") },
     Attack { name: "views-of-damaged-bools", file: |size| spoilt(views(size, false, "bool"), true), open: None, verify: Some("block-crc") },
+    Attack { name: "bad-bools-everywhere", file: bad_everywhere, open: None, verify: Some("bool-value") },
+    Attack { name: "bools-between-others", file: |size| bools_between(size, |i| i % 2 * 2), open: None, verify: Some("budget") },
+    Attack { name: "bools-between-few", file: |size| bools_between(size, |i| u64::from(i % (1 << 16) == 7) * 3), open: None, verify: None },
+    Attack {
+        name: "bad-bools-between",
+        file: |size| bools_between(size, |i| u64::from(i % (1 << 14) == 6) * 3),
+        open: None,
+        verify: Some("bool-value"),
+    },
+    Attack { name: "bools-in-cubes", file: bools_in_cubes, open: None, verify: Some("budget") },
+    Attack { name: "bool-columns", file: bool_columns, open: None, verify: None },
     Attack { name: "long-addresses", file: |size| long_addresses(size, "u8"), open: None, verify: Some("block-crc") },
     Attack { name: "tiny-buffers", file: tiny_buffers, open: None, verify: None },
     Attack { name: "tiny-buffers-damaged", file: tiny_damaged, open: None, verify: Some("block-crc") },
+    Attack { name: "control-characters", file: control_characters, open: None, verify: Some("block-crc") },
     Attack { name: "padding-damaged", file: padding_damaged, open: None, verify: Some("padding") },
     Attack { name: "buffers-of-kind-7", file: opaque_buffers, open: None, verify: None },
     Attack { name: "long-bytes", file: long_bytes, open: None, verify: None },
@@ -54,6 +67,16 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "index-damaged", file: index_damaged, open: Some("index-crc"), verify: None },
     Attack { name: "streamed-without-trailer", file: no_trailer, open: Some("trailer-missing"), verify: None },
     Attack { name: "zeros", file: |size| vec![0; size], open: Some("magic"), verify: None },
+];
+
+/// Files of a million parts: too long for the table above, and each may take twice its index to open.
+pub const MILLIONS: &[Attack] = &[
+    Attack { name: "a-million-empty-tensors", file: |n| empty(n).build(), open: None, verify: None },
+    Attack { name: "a-million-views", file: views_of_few, open: None, verify: None },
+    Attack { name: "a-million-buffers", file: |n| tiny_file(n * 115).build(), open: None, verify: None },
+    Attack { name: "a-million-names", file: |n| dict_of((0..n).map(|i| str_(&format!("{i:07}")))), open: None, verify: None },
+    Attack { name: "a-million-equal-keys", file: |n| equal_keys(6 * n), open: Some("key-duplicate"), verify: None },
+    Attack { name: "two-of-a-million-equal", file: |n| equal_at_end(10 * n), open: Some("key-duplicate"), verify: None },
 ];
 
 fn rooted(root: Vec<u8>) -> RawFile {
@@ -174,6 +197,14 @@ fn dtypes_alike(size: usize) -> Vec<u8> {
     dtypes_file(size / 290).build()
 }
 
+/// All of them of the same byte.
+fn dtypes_in_use(size: usize) -> Vec<u8> {
+    let mut file = dtypes_file(size / 300);
+    file.buffers.push(RawBuffer::new(vec![1]));
+    file.tensors.iter_mut().for_each(|tensor| (tensor.buffer, tensor.dims) = (0, vec![1]));
+    file.build()
+}
+
 fn dtypes_unused(size: usize) -> Vec<u8> {
     let file = dtypes_file(size / 259);
     RawFile { tensors: vec![], root: null(), ..file }.build()
@@ -212,6 +243,18 @@ fn views(size: usize, strided: bool, dtype: &str) -> Vec<u8> {
     views_file(size, strided, dtype).build()
 }
 
+/// A few bytes, and `n` views of them.
+fn views_of_few(n: usize) -> Vec<u8> {
+    let len = 2 * n.isqrt() as u64;
+    let mut file = rooted(vec![]);
+    file.dtypes.push(RawDtype::scalar("bool", 1));
+    file.buffers.push(RawBuffer::new(vec![1; len as usize]));
+    let places = (0..len).flat_map(|at| (1..=len - at).rev().map(move |extent| (at, extent)));
+    file.tensors = places.take(n).map(|(at, extent)| RawTensor::new(0, 0, at, &[extent])).collect();
+    file.root = numbered(file.tensors.len());
+    file.build()
+}
+
 /// `file`, whose first buffer is at 4096, with a wrong byte in every block; `damaged`, or signed.
 fn spoilt(mut file: Vec<u8>, damaged: bool) -> Vec<u8> {
     let end = 4096 + (file.len() - 4096) / 2;
@@ -222,6 +265,46 @@ fn spoilt(mut file: Vec<u8>, damaged: bool) -> Vec<u8> {
         resign(&mut file);
     }
     file
+}
+
+/// Overlapping bool views, each of which begins with a byte that is no bool.
+fn bad_everywhere(size: usize) -> Vec<u8> {
+    let mut file = views_file(size, false, "bool");
+    file.buffers[0].data.fill(2);
+    file.build()
+}
+
+/// A buffer that a u8 tensor fills with what `fill` gives, and `bools` that view it.
+fn below_bytes(len: u64, fill: impl Fn(u64) -> u64, bools: impl Iterator<Item = RawTensor>) -> RawFile {
+    let mut file = RawFile { log2_block: 12, ..RawFile::streamed() };
+    file.dtypes = vec![RawDtype::scalar("u8", 1), RawDtype::scalar("bool", 1)];
+    file.buffers.push(RawBuffer::new((0..len).map(|i| fill(i) as u8).collect()));
+    file.tensors = std::iter::once(RawTensor::new(0, 0, 0, &[len])).chain(bools).collect();
+    file.root = numbered(file.tensors.len());
+    file
+}
+
+/// Every second byte of half a buffer is a bool, from ever another one on; half of the file are such tensors.
+fn bools_between(size: usize, fill: fn(u64) -> u64) -> Vec<u8> {
+    let (n, len) = ((size / 2 / 39) as u64, (size / 2) as u64);
+    let view = |i: u64| RawTensor::new(1, 0, i * (len / 2) / (n + 1) & !1, &[len / 4 - i % 2]).strided(&[2]);
+    below_bytes(len, fill, (1..=n).map(view)).build()
+}
+
+/// Bools at all sums of some of many distances, with a byte that is no bool behind each.
+fn bools_in_cubes(size: usize) -> Vec<u8> {
+    let len = (size / 2) as u64;
+    let axes = len.ilog2() as usize - 3;
+    let (n, strides) = ((size / 2 / (23 + 16 * axes)) as u64, (0..axes).map(|k| (4 << k) - 2).collect::<Vec<u64>>());
+    let view = |i| RawTensor::new(1, 0, 2 * i, &vec![2; axes]).strided(&strides);
+    below_bytes(len, |i| i % 2 * 2, (0..n).map(view)).build()
+}
+
+/// A table with 63 columns of bools beside one of other bytes: nothing overlaps, so nothing is too much.
+fn bool_columns(size: usize) -> Vec<u8> {
+    let rows = (size / 64) as u64;
+    let column = |i| RawTensor::new(1, 0, i, &[rows]).strided(&[64]);
+    below_bytes(rows * 64, |i| u64::from(i % 64 == 63) * 7, (0..63).map(column)).build()
 }
 
 /// The buffer's last byte is no tensor's.
@@ -259,11 +342,23 @@ fn tiny_buffers(size: usize) -> Vec<u8> {
     tiny_file(size).build()
 }
 
-fn tiny_damaged(size: usize) -> Vec<u8> {
-    let file = tiny_file(size);
+fn damage_buffers(file: &RawFile) -> Vec<u8> {
     let mut bytes = file.build();
     file.layout().buffers.iter().for_each(|range| bytes[range.start] = 0);
     bytes
+}
+
+fn tiny_damaged(size: usize) -> Vec<u8> {
+    damage_buffers(&tiny_file(size))
+}
+
+/// Damaged tensors at addresses that would move a terminal's cursor, ring its bell and end its lines.
+fn control_characters(size: usize) -> Vec<u8> {
+    let n = size / 140;
+    let mut file = tiny_file(n * 115);
+    let keys: Vec<_> = (0..n).map(|i| format!("\u{1b}[2J\u{7}\0\r\n{i:06}")).collect();
+    file.root = object(&keys.iter().zip(0..).map(|(key, i)| (key.as_str(), tensor(i))).collect::<Vec<_>>());
+    damage_buffers(&file)
 }
 
 fn padding_damaged(size: usize) -> Vec<u8> {
