@@ -256,7 +256,7 @@ fn key_at(index: &[u8], at: u32) -> Option<RawKey<'_>> {
 
 /// Sorts words, whose bits up to `high` are as good as random but for the low half: by eight bits at a time into as many
 /// parts, in place, until the parts are small or of one hash. With `beside`, another core sorts half of them.
-fn sort(words: &mut [u64], high: u32, beside: bool) {
+pub(crate) fn sort(words: &mut [u64], high: u32, beside: bool) {
     const SMALL: usize = 32;
     const MANY: usize = 1 << 13;
     let Some(low) = high.checked_sub(8).filter(|low| *low >= 32 && words.len() > SMALL) else { return words.sort_unstable() };

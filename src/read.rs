@@ -368,7 +368,7 @@ pub(crate) struct Spec<'c> {
 }
 
 /// The extent of an entry that `open` has checked.
-pub(crate) fn extent_of(entry: &Entry<'_>, geometry: Geometry) -> Result<Extent> {
+fn extent_of(entry: &Entry<'_>, geometry: Geometry) -> Result<Extent> {
     entry.extent(geometry).map_err(|_| Error::new(Code::TensorSize, "an entry changed after it was checked"))
 }
 

@@ -1,38 +1,58 @@
 //! Which tensors share a buffer: the rule a reader checks and the algorithm a writer runs. `Spec §7.8, §13.3`.
 
+use std::hash::BuildHasher;
+
 use crate::bits::Bits;
 use crate::buffer::KIND_TENSOR;
 use crate::bytes::table_index;
 use crate::entry::NO_BUFFER;
 use crate::error::{Code, Error, Result};
+use crate::hash::KeyedState;
 use crate::index::{Entries, Tables};
+use crate::keys;
 use crate::layout::has_partial_group;
 use crate::memory;
 use crate::place;
 
-fn place(tables: &Tables<'_>, number: u32) -> (u32, u64) {
-    tables.entry(number).map_or((NO_BUFFER, 0), |e| (e.buffer, e.offset))
-}
+/// Where a tensor lies: its buffer, its offset there, and its number.
+pub(crate) type Placed = (u32, u64, u32);
 
-/// Refuses equal entries. Returns the tensors that may share a buffer, by buffer and offset.
-pub(crate) fn check_distinct(tables: &Tables<'_>, entries: &Entries) -> Result<Vec<u32>> {
-    let Some(mut numbers) = suspects(tables, entries) else { return Ok(Vec::new()) };
-    let place = |number: &u32| place(tables, *number);
-    numbers
-        .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| tables.entry_bytes(*a).cmp(tables.entry_bytes(*b))).then(a.cmp(b)));
-    if let Some(pair) = numbers.windows(2).find(|pair| tables.entry_bytes(pair[0]) == tables.entry_bytes(pair[1])) {
-        let detail = format!("tensors {} and {} have equal entries", pair[0], pair[1]);
-        return Err(Error::at(Code::TensorDuplicate, tables.entry_offset(pair[1]), detail));
+/// Refuses equal entries. Returns the tensors that may share a buffer, by place.
+pub(crate) fn check_distinct(tables: &Tables<'_>, entries: &Entries) -> Result<Vec<Placed>> {
+    let mut placed = suspects(tables, entries);
+    placed.sort_unstable();
+    let same_place = placed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).filter(|same| same.len() > 1);
+    match same_place.filter_map(|same| equal_entries(tables, same)).min_by_key(|(_, second)| *second) {
+        None => Ok(placed),
+        Some((first, second)) => {
+            let detail = format!("tensors {first} and {second} have equal entries");
+            Err(Error::at(Code::TensorDuplicate, tables.entry_offset(second), detail))
+        }
     }
-    Ok(numbers)
 }
 
-/// Refuses buffers that their tensors do not cover as one overlapping chain; `numbers` is what [`check_distinct`]
+/// The first of tensors at one place that an earlier one equals, behind that one: by keyed hashes, where those are equal by bytes.
+fn equal_entries(tables: &Tables<'_>, same: &[Placed]) -> Option<(u32, u32)> {
+    let number = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    let entry = |word: u64| tables.entry_bytes(number(word));
+    let hash = |number: u32| KeyedState.hash_one(tables.entry_bytes(number)) & !u64::from(u32::MAX) | u64::from(number);
+    let mut words: Vec<u64> = same.iter().map(|(.., number)| hash(*number)).collect();
+    keys::sort(&mut words, u64::BITS, false);
+    let same_hash = words.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|same| same.len() > 1);
+    let first = same_hash.filter_map(|same| {
+        same.sort_unstable_by(|a, b| entry(*a).cmp(entry(*b)).then(a.cmp(b)));
+        let equal = same.windows(2).filter(|pair| entry(pair[0]) == entry(pair[1]));
+        equal.map(|pair| (number(pair[0]), number(pair[1]))).min_by_key(|(_, second)| *second)
+    });
+    first.min_by_key(|(_, second)| *second)
+}
+
+/// Refuses buffers that their tensors do not cover as one overlapping chain; `placed` is what [`check_distinct`]
 /// returned. Returns the buffers that more than one tensor views.
-pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<Bits> {
-    let mut shared = Bits::below(if numbers.is_empty() { 0 } else { tables.buffers.len() });
-    for group in numbers.chunk_by(|a, b| place(tables, *a).0 == place(tables, *b).0) {
-        let (buffer, _) = place(tables, group[0]);
+pub(crate) fn check_groups(tables: &Tables<'_>, placed: &[Placed]) -> Result<Bits> {
+    let mut shared = Bits::below(if placed.is_empty() { 0 } else { tables.buffers.len() });
+    for group in placed.chunk_by(|a, b| a.0 == b.0) {
+        let (buffer, ..) = group[0];
         if buffer == NO_BUFFER {
             continue;
         }
@@ -45,48 +65,44 @@ pub(crate) fn check_groups(tables: &Tables<'_>, numbers: &[u32]) -> Result<Bits>
 }
 
 /// The tensors that can break a rule: none in the common file, where each tensor is alone and fills its buffer.
-fn suspects(tables: &Tables<'_>, entries: &Entries) -> Option<Vec<u32>> {
-    let numbers = 0..tables.tensor_count();
-    match (entries.plain, entries.empty_tensors) {
-        (true, 0 | 1) => None,
-        (true, empty) => {
-            let mut empties = Vec::with_capacity(table_index(empty));
-            empties.extend(numbers.filter(|n| place(tables, *n).0 == NO_BUFFER));
-            Some(empties)
-        }
-        (false, _) => Some(numbers.collect()),
-    }
+fn suspects(tables: &Tables<'_>, entries: &Entries) -> Vec<Placed> {
+    let count = match (entries.plain, entries.empty_tensors) {
+        (true, 0 | 1) => return Vec::new(),
+        (true, empty) => empty,
+        (false, _) => tables.tensor_count(),
+    };
+    let place = |number| tables.entry(number).map_or((NO_BUFFER, 0, number), |entry| (entry.buffer, entry.offset, number));
+    let mut placed = Vec::with_capacity(table_index(count));
+    placed.extend((0..tables.tensor_count()).map(place).filter(|(buffer, ..)| !entries.plain || *buffer == NO_BUFFER));
+    placed
 }
 
 /// One buffer and its tensors, by offset.
-fn check_group(tables: &Tables<'_>, buffer: u32, group: &[u32]) -> Result<()> {
-    let Some(record) = tables.buffers.get(tables.bytes, buffer).map(|b| b.record) else { return Ok(()) };
-    if record.kind != KIND_TENSOR {
-        return Ok(());
-    }
+fn check_group(tables: &Tables<'_>, buffer: u32, group: &[Placed]) -> Result<()> {
+    let record = tables.buffers.get(tables.bytes, buffer).map(|b| b.record);
+    let Some(record) = record.filter(|record| record.kind == KIND_TENSOR) else { return Ok(()) };
     let mut covered = 0;
-    for number in group {
-        let entry = tables.entry(*number)?;
+    for (_, offset, number) in group {
         let extent = tables.extent(*number)?;
         if !extent.dense {
             continue;
         }
-        let chained = if covered == 0 { entry.offset == 0 } else { entry.offset < covered };
+        let chained = if covered == 0 { *offset == 0 } else { *offset < covered };
         if !chained {
             let detail = format!("no dense tensor joins byte {covered} of buffer {buffer} to tensor {number}");
             return Err(Error::at(Code::ViewCover, tables.entry_offset(*number) + 8, detail));
         }
-        covered = covered.max(entry.offset + extent.span);
+        covered = covered.max(offset + extent.span);
     }
     if covered != record.len {
         let detail = format!("the dense tensors of buffer {buffer} cover {covered} of its {} bytes", record.len);
-        return Err(Error::at(Code::ViewCover, tables.entry_offset(group[0]), detail));
+        return Err(Error::at(Code::ViewCover, tables.entry_offset(group[0].2), detail));
     }
     if group.len() > 1 { check_partial(tables, buffer, group) } else { Ok(()) }
 }
 
-fn check_partial(tables: &Tables<'_>, buffer: u32, group: &[u32]) -> Result<()> {
-    for number in group {
+fn check_partial(tables: &Tables<'_>, buffer: u32, group: &[Placed]) -> Result<()> {
+    for (.., number) in group {
         let entry = tables.entry(*number)?;
         if has_partial_group(tables.geometry(entry.dtype)?, entry.dims.iter()) {
             let detail = format!("tensor {number} ends within a group and is not alone in buffer {buffer}");

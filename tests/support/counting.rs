@@ -80,6 +80,7 @@ pub fn alone(name: &str) -> bool {
         let run = test.args(["--exact", name, "--test-threads=1", "--nocapture"]).env(ALONE, "1").output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         assert!(run.status.success() && out.contains("1 passed"), "{name} by itself:\n{out}\n{err}");
+        print!("{out}");
         return false;
     }
     let pairs: Vec<_> = (0..20_000).map(|i| (crate::support::raw::int(i), crate::support::raw::null())).collect();

@@ -52,6 +52,7 @@ pub const ATTACKS: &[Attack] = &[
         verify: Some("bool-value"),
     },
     Attack { name: "bools-in-cubes", file: bools_in_cubes, open: None, verify: Some("budget") },
+    Attack { name: "bools-in-each-word", file: bools_in_each_word, open: None, verify: Some("budget") },
     Attack { name: "bool-columns", file: bool_columns, open: None, verify: None },
     Attack { name: "long-addresses", file: |size| long_addresses(size, "u8"), open: None, verify: Some("block-crc") },
     Attack { name: "tiny-buffers", file: tiny_buffers, open: None, verify: None },
@@ -298,6 +299,13 @@ fn bools_in_cubes(size: usize) -> Vec<u8> {
     let (n, strides) = ((size / 2 / (23 + 16 * axes)) as u64, (0..axes).map(|k| (4 << k) - 2).collect::<Vec<u64>>());
     let view = |i| RawTensor::new(1, 0, 2 * i, &vec![2; axes]).strided(&strides);
     below_bytes(len, |i| i % 2 * 2, (0..n).map(view)).build()
+}
+
+/// Most of the file are bytes, of which every 64th is no bool, and each view has one byte out of as many as well.
+fn bools_in_each_word(size: usize) -> Vec<u8> {
+    let (n, len) = ((size / 50 / 39) as u64, (size - size / 50) as u64);
+    let view = |i| RawTensor::new(1, 0, i + i / 63, &[(len - n - n / 63) / 64 - i / 63]).strided(&[64]);
+    below_bytes(len, |i| u64::from(i % 64 == 63) * 7, (0..n).map(view)).build()
 }
 
 /// A table with 63 columns of bools beside one of other bytes: nothing overlaps, so nothing is too much.
