@@ -95,6 +95,28 @@ fn mutator_makes_files() {
     assert!(opened > 100, "{opened} files opened");
 }
 
+/// Damage keeps within its room, and makes files that are refused, some of which can be mended.
+#[test]
+fn damage_can_be_mended() {
+    let (mut refused, mut mended) = (0, 0);
+    for (seed, case) in support::accepted().iter().filter(|case| case.bytes.len() <= LONGEST).enumerate() {
+        for turn in 0..20 {
+            let mut room = case.bytes.clone();
+            room.resize(LONGEST + 100, 0);
+            let seed = u32::try_from(seed * 20 + turn).unwrap();
+            let most = room.len();
+            let size = fuzz::damage(&mut room, case.bytes.len(), most, seed, |_, size, _| size);
+            let at = |at: u64| usize::try_from(at).unwrap();
+            let read = |start: u64, len: u64| Ok(room[at(start)..at(start + len)].to_vec());
+            if cairnfile::Cairn::from_bytes(&room[..size]).is_err() {
+                refused += 1;
+                mended += usize::from(cairnfile::repair::plan(&read, size as u64).is_ok());
+            }
+        }
+    }
+    assert!(refused > 1000 && mended > 100, "{refused} files refused, {mended} of them mended");
+}
+
 /// Of two files that open, crossing makes some that open and have what both had.
 #[test]
 fn crossing_makes_files() {

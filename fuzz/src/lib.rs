@@ -12,6 +12,7 @@
 )]
 
 mod cross;
+mod damage;
 mod dice;
 mod inplace;
 mod inspect;
@@ -28,6 +29,7 @@ use crate::support;
 use cairnfile::{Cairn, Named, Node, OpenOptions, Result, ValueRef};
 
 pub use cross::cross;
+pub use damage::damage;
 pub use mutate::mutate;
 pub use values::values;
 

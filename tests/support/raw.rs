@@ -550,7 +550,8 @@ pub fn resign(file: &mut [u8]) {
     }
 }
 
-fn resign_frame(file: &mut [u8], at: usize) {
+/// Signs the header or trailer at `at`.
+pub fn resign_frame(file: &mut [u8], at: usize) {
     let crc = crc32(&file[at..at + 60]);
     put_u32(file, at + 60, crc);
 }
