@@ -234,7 +234,7 @@ impl DType {
 
     fn checked(name: &[u8], geometry: Geometry) -> std::result::Result<Self, (Code, String)> {
         let Some(text) = type_name(name) else {
-            return Err((Code::DtypeName, format!("dtype name {:?} has neither form of a name", name.escape_ascii().to_string())));
+            return Err((Code::DtypeName, format!("dtype name \"{}\" has neither form of a name", name.escape_ascii())));
         };
         if let Some(why) = geometry.fault() {
             return Err((Code::DtypeGeometry, format!("dtype {text}: {why}")));

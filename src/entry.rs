@@ -108,8 +108,8 @@ impl<'a> Entry<'a> {
         }
         let aligned = self.offset.is_multiple_of(geometry.alignment()) && (!none || self.offset == 0);
         if !aligned {
-            let detail =
-                format!("tensor {number} begins at byte {} of its buffer; it must be a multiple of {}", self.offset, geometry.alignment());
+            let must = if none { "0".to_owned() } else { format!("a multiple of {}", geometry.alignment()) };
+            let detail = format!("tensor {number} begins at byte {} of its buffer; it must be {must}", self.offset);
             return Err(Error::at(Code::TensorOffset, at + 8, detail));
         }
         Ok(extent)

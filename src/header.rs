@@ -73,7 +73,7 @@ impl Header {
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(&MAGIC);
         put_u16(&mut out, VERSION);
-        put_u16(&mut out, u16::from(self.streamed) * FLAG_STREAMED + u16::from(self.trailer) * FLAG_TRAILER);
+        put_u16(&mut out, if self.streamed { FLAG_STREAMED } else { 0 } + if self.trailer { FLAG_TRAILER } else { 0 });
         out.extend_from_slice(&[self.block_log2, 0, 0, 0]);
         put_u64(&mut out, self.file_len);
         put_u64(&mut out, self.index_offset);
@@ -181,7 +181,7 @@ fn check_version(version: u16, offset: u64) -> Result<()> {
 }
 
 fn check_flags(flags: u16, offset: u64) -> Result<()> {
-    if flags & !(FLAG_STREAMED | FLAG_TRAILER) != 0 {
+    if flags > FLAG_STREAMED + FLAG_TRAILER {
         let detail = format!("flags {flags:#06x} contain one that version {VERSION} does not define: use a newer reader");
         return Err(Error::at(Code::Flags, offset + 10, detail));
     }

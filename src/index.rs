@@ -353,7 +353,7 @@ fn check_distinct(index: Input<'_>, offsets: &[u32]) -> Result<()> {
     match sorted.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
         None => Ok(()),
         Some(pair) => {
-            let detail = format!("dtype {:?} is in the table twice", name(&pair[0]).escape_ascii().to_string());
+            let detail = format!("dtype \"{}\" is in the table twice", name(&pair[0]).escape_ascii());
             Err(Error::at(Code::DtypeDuplicate, index.offset + u64::from(pair[1]), detail))
         }
     }

@@ -17,12 +17,13 @@ pub(crate) enum Shape {
 
 impl Shape {
     pub(crate) fn collect(mut dims: impl ExactSizeIterator<Item = Word>) -> Self {
-        let rank = dims.len();
-        if rank > 2 {
-            return Self::Many(dims.collect());
-        }
-        let few = [dims.next().unwrap_or(0), dims.next().unwrap_or(0)];
-        Self::Few(if rank == 2 { 2 } else { u8::from(rank == 1) }, few)
+        let rank = match dims.len() {
+            0 => 0,
+            1 => 1,
+            2 => 2,
+            _ => return Self::Many(dims.collect()),
+        };
+        Self::Few(rank, [dims.next().unwrap_or(0), dims.next().unwrap_or(0)])
     }
 }
 

@@ -85,3 +85,16 @@ impl Limits {
 pub(crate) fn over(what: &str, found: u64, allowed: u64) -> Error {
     Error::new(Code::Budget, format!("{what} {found}, the caller allows {allowed}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_what_is_still_allowed() {
+        let limits = Limits { index_bytes: 30, tensors: 2, ..Limits::default() };
+        assert!(limits.check_index(30).is_ok() && limits.check_tensors(2).is_ok());
+        assert_eq!(limits.check_index(31).unwrap_err().to_string(), "the index takes 31, the caller allows 30 [limit: budget, SPEC §16]");
+        assert_eq!(limits.check_tensors(3).unwrap_err().code(), Code::Budget);
+    }
+}

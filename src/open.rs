@@ -129,8 +129,9 @@ impl OpenOptions {
         };
         let computed = crc32(&bytes);
         if computed != header.index_crc {
-            let detail = mismatch(Code::IndexCrc, header.index_crc, computed) + "; `cairn repair` can restore it from the copy at the end";
-            return Err(Error::at(Code::IndexCrc, header.index_offset, detail));
+            let detail = mismatch(Code::IndexCrc, header.index_crc, computed);
+            let mended = if header.streamed { "" } else { "; `cairn repair` can restore it from the copy at the end" };
+            return Err(Error::at(Code::IndexCrc, header.index_offset, detail + mended));
         }
         let data_start = frame::data_start(&header);
         let context = Context { header: &header, data_start, limits: &self.limits, understood: &self.understood, threads: self.threads };

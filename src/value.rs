@@ -166,7 +166,7 @@ fn named(input: Input<'_>) -> Parsed<'_, Head<'_>> {
     match type_name(name) {
         Some(name) => Ok((rest, Head::Named(name))),
         None => {
-            let detail = format!("type name {:?} has neither form of a name", name.escape_ascii().to_string());
+            let detail = format!("type name \"{}\" has neither form of a name", name.escape_ascii());
             refuse(Error::at(Code::NamedName, input.offset, detail))
         }
     }

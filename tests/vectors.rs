@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cairnfile::{Cairn, Class, Code, Error, Level, OpenOptions};
+use cairnfile::{Cairn, Class, Code, Error, Level, OpenOptions, Report};
 use serde_json::Value as Json;
 
 /// Written by hand.
@@ -172,6 +172,42 @@ fn the_library_agrees() {
         assert_eq!(text(&entry, "expect"), verdict, "{id}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the library says of a vector: its refusal at open, or else its report and the tensors that it refuses.
+fn refusals(id: &str, bytes: &[u8], check_trailer: bool) -> Vec<String> {
+    let cairn = match OpenOptions::new().check_trailer(check_trailer).from_bytes(bytes) {
+        Err(error) => return vec![format!("{id} open: {error}")],
+        Ok(cairn) => cairn,
+    };
+    let Report { blocks, bytes, unsupported, touched, faults, .. } = cairn.verify(&|_| Ok(())).unwrap();
+    let counts = format!("{id} verify: {blocks} blocks, {bytes} bytes, {unsupported} unsupported, {touched} touched");
+    let faults = faults.iter().map(|fault| format!("{id} verify: {} {:?}", fault.error, fault.tensors));
+    let tensors = cairn.tensors().filter_map(|tensor| tensor.read().err()).map(|error| format!("{id} read: {error}"));
+    std::iter::once(counts).chain(faults).chain(tensors).collect()
+}
+
+/// Offsets and messages are the reference codec's own: `tests/support/refusals.txt` has them as they were last read by a
+/// person. `UPDATE_REFUSALS=1` writes it anew.
+#[test]
+fn refusals_say_what_and_where() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/refusals.txt");
+    let mut found = Vec::new();
+    for entry in entries() {
+        let (id, bytes) = (text(&entry, "id"), file(&entry));
+        let (with, without) = (refusals(id, &bytes, true), refusals(&format!("{id}, no trailer,"), &bytes, false));
+        let same = with.iter().zip(&without).all(|(a, b)| a.split_once(':').map(|a| a.1) == b.split_once(':').map(|b| b.1));
+        found.extend(with);
+        found.extend(without.into_iter().filter(|_| !same));
+    }
+    if std::env::var_os("UPDATE_REFUSALS").is_some() {
+        fs::write(&path, found.join("\n") + "\n").unwrap();
+    }
+    let known = fs::read_to_string(path).unwrap();
+    let known: Vec<&str> = known.lines().collect();
+    let other: Vec<_> = found.iter().filter(|line| !known.contains(&line.as_str())).collect();
+    assert!(other.is_empty(), "{other:#?}");
+    assert_eq!(known, found);
 }
 
 #[test]

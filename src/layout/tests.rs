@@ -1,7 +1,7 @@
 //! A few values at 64 bits; `tests/arithmetic` has the rest.
 
 use crate::dtype::DType;
-use crate::layout::{Extent, Fault, for_each_position, reach, row_major, strided};
+use crate::layout::{Extent, Fault, Shape, for_each_position, reach, row_major, strided};
 
 fn rm(dtype: &DType, dims: &[u64]) -> Result<Extent, Fault> {
     row_major(dtype.geometry(), dims.iter().copied())
@@ -55,5 +55,15 @@ fn reach_agrees_with_enumeration() {
                 assert_eq!(dense, last + 1 == dims.iter().product::<u64>());
             }
         }
+    }
+}
+
+#[test]
+fn shapes_up_to_matrices_take_no_allocation() {
+    for rank in 0..5 {
+        let dims: Vec<u64> = (7..).take(rank).collect();
+        let shape = Shape::collect(dims.iter().copied());
+        assert_eq!(*shape, dims);
+        assert_eq!(matches!(shape, Shape::Few(..)), rank <= 2);
     }
 }
