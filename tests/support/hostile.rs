@@ -303,7 +303,7 @@ fn bools_in_cubes(size: usize) -> Vec<u8> {
 
 /// Most of the file are bytes, of which every 64th is no bool, and each view has one byte out of as many as well.
 fn bools_in_each_word(size: usize) -> Vec<u8> {
-    let (n, len) = ((size / 50 / 39) as u64, (size - size / 50) as u64);
+    let (n, len) = ((size / 12 / 39) as u64, (size - size / 12) as u64);
     let view = |i| RawTensor::new(1, 0, i + i / 63, &[(len - n - n / 63) / 64 - i / 63]).strided(&[64]);
     below_bytes(len, |i| u64::from(i % 64 == 63) * 7, (0..n).map(view)).build()
 }
