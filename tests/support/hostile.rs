@@ -288,7 +288,7 @@ fn below_bytes(len: u64, fill: impl Fn(u64) -> u64, bools: impl Iterator<Item = 
 /// Every second byte of half a buffer is a bool, from ever another one on; half of the file are such tensors.
 fn bools_between(size: usize, fill: fn(u64) -> u64) -> Vec<u8> {
     let (n, len) = ((size / 2 / 39) as u64, (size / 2) as u64);
-    let view = |i: u64| RawTensor::new(1, 0, i * (len / 2) / (n + 1) & !1, &[len / 4 - i % 2]).strided(&[2]);
+    let view = |i: u64| RawTensor::new(1, 0, (i * (len / 2) / (n + 1)) & !1, &[len / 4 - i % 2]).strided(&[2]);
     below_bytes(len, fill, (1..=n).map(view)).build()
 }
 
