@@ -21,9 +21,9 @@ const PAGE: u64 = 4096;
 /// Bytes that are read at a time.
 pub(crate) const STRETCH: u64 = 1 << 16;
 
-/// Steps beyond three for each four bytes. Elements of one tensor take fewer: a step begins at a byte that is none, and the
-/// bytes of a run that it passes lie together, so that there are at most as many as a third of the bytes; and at most as many
-/// again for axes beyond the second, since each position along an axis has two of the next one at least.
+/// Steps beyond two for each three bytes. Tensors apart from each other take no more than those: a step begins at a byte that
+/// is no element and passes a run, which are three bytes at least; and axes beyond the second go on as often again at most,
+/// since each of them has two positions of the one inside it, or more.
 const FREE_STEPS: u64 = 1 << 16;
 
 /// A page of the file with bytes that are no bools, of which it has one at least.
@@ -96,7 +96,7 @@ impl BadBools {
                 looked += len;
             }
         }
-        *found.steps.get_mut() += looked - looked / 4;
+        *found.steps.get_mut() += looked - looked / 3;
         Ok(found)
     }
 
@@ -336,7 +336,7 @@ mod tests {
         let (bad, _) = found(&bytes, std::slice::from_ref(&range), 1 << 16);
         let lattice = || Lattice::new([(1 << 20) / 3].into_iter(), [3].into_iter());
         let outcomes: Vec<First> = (0..100).map(|_| bad.first_in(lattice(), &range, 0)).collect();
-        // One step for each word of 64 bytes.
+        // One step for each word of 64 bytes, and two for three bytes.
         let decided = outcomes.iter().take_while(|outcome| **outcome == First::None).count();
         assert!((40..60).contains(&decided) && outcomes[decided..].iter().all(|outcome| *outcome == First::Unknown), "{decided}");
     }

@@ -5,6 +5,8 @@
 //!  | dtype | buffer | offset | rank | flags | rank × u64 dims | flagged: rank × u64 strides |
 //! ```
 
+use std::borrow::Cow;
+
 use byteorder::{ByteOrder, LittleEndian};
 use nom::Parser;
 
@@ -31,6 +33,17 @@ impl<'a> Row<'a> {
 
     pub(crate) fn to_vec(self) -> Vec<u64> {
         self.iter().collect()
+    }
+
+    /// The same in `room` where they are few: there may be very many entries.
+    fn in_room(self, room: &mut [u64; 4]) -> Cow<'_, [u64]> {
+        match room.get_mut(..self.iter().len()) {
+            None => Cow::Owned(self.to_vec()),
+            Some(room) => {
+                room.iter_mut().zip(self.iter()).for_each(|(place, n)| *place = n);
+                Cow::Borrowed(room)
+            }
+        }
     }
 }
 
@@ -94,7 +107,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn extent(&self, geometry: Geometry) -> Result<Extent, Fault> {
         match self.strides {
             None => layout::row_major(geometry, self.dims.iter()),
-            Some(strides) => layout::strided(geometry, &self.dims.to_vec(), &strides.to_vec()),
+            Some(strides) => layout::strided(geometry, &self.dims.in_room(&mut [0; 4]), &strides.in_room(&mut [0; 4])),
         }
     }
 

@@ -156,25 +156,52 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*bytes[at..].first_chunk().unwrap())
 }
 
-/// Prints the milliseconds that each attack takes; nothing is asserted about them.
+/// Most milliseconds in which a file of up to 1 MiB is opened, and opened and verified.
+const MOST: f64 = 10.0;
+
+/// The milliseconds of the fastest of some runs: a few, and more while it is not as fast as it has to be, which may be due to
+/// what else the machine does.
+fn least(work: &dyn Fn()) -> f64 {
+    let mut least = f64::INFINITY;
+    for run in 0..50 {
+        let start = std::time::Instant::now();
+        work();
+        least = least.min(start.elapsed().as_secs_f64() * 1e3);
+        if run >= 2 && least <= MOST {
+            break;
+        }
+    }
+    least
+}
+
+/// Prints the milliseconds that each attack takes, and refuses more than [`MOST`].
 #[test]
-#[ignore = "prints times; scripts/hostile runs it"]
+#[ignore = "measures time; scripts/hostile runs it"]
 fn times() {
     let options = OpenOptions::new().check_trailer(false);
+    let mut slow = Vec::new();
     for Attack { name, file, .. } in ATTACKS {
         let bytes = file(SIZE - 16_384);
-        let least = |work: &dyn Fn()| {
-            let once = |_| {
-                let start = std::time::Instant::now();
-                work();
-                start.elapsed()
-            };
-            (0..3).map(once).min().unwrap().as_secs_f64() * 1e3
-        };
+        assert!(bytes.len() <= SIZE, "{name}: {} bytes", bytes.len());
         let open = least(&|| drop(options.from_bytes(&bytes)));
-        let verify = least(&|| assert!(decide(options.from_bytes(&bytes)).0.open.is_none_or(|code| !code.is_empty())));
+        let verify = least(&|| _ = std::hint::black_box(decide(options.from_bytes(&bytes))));
+        println!("{name:28} {:>9} bytes  open {open:6.2} ms  open and verify {verify:6.2} ms", bytes.len());
+        if open.max(verify) > MOST {
+            slow.push(*name);
+        }
+    }
+    assert!(slow.is_empty(), "these take more than {MOST} ms: {slow:?}");
+}
+
+/// Prints the milliseconds that loading takes, of which nothing is asserted: it makes all values.
+#[test]
+#[ignore = "measures time; scripts/hostile runs it"]
+fn times_of_loading() {
+    let options = OpenOptions::new().check_trailer(false);
+    for Attack { name, file, .. } in ATTACKS.iter().filter(|attack| attack.open.is_none()) {
+        let bytes = file(SIZE - 16_384);
         let load = least(&|| drop(options.from_bytes(&bytes).and_then(|cairn| cairn.load().map(drop))));
-        println!("{name:28} {:>9} bytes  open {open:8.2} ms  open and verify {verify:8.2} ms  open and load {load:8.2} ms", bytes.len());
+        println!("{name:28} {:>9} bytes  open and load {load:7.2} ms", bytes.len());
     }
 }
 
