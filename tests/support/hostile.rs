@@ -44,7 +44,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "views-of-damaged-bools", file: |size| spoilt(views(size, false, "bool"), true), open: None, verify: Some("block-crc") },
     Attack { name: "bad-bools-everywhere", file: bad_everywhere, open: None, verify: Some("bool-value") },
     Attack { name: "bools-between-others", file: |size| bools_between(size, |i| i % 2 * 2), open: None, verify: Some("budget") },
-    Attack { name: "bools-between-few", file: |size| bools_between(size, |i| u64::from(i % (1 << 16) == 7) * 3), open: None, verify: None },
+    Attack { name: "bools-between-few", file: |size| bools_between(size, |i| u64::from(i % (1 << 14) == 7) * 3), open: None, verify: None },
     Attack {
         name: "bad-bools-between",
         file: |size| bools_between(size, |i| u64::from(i % (1 << 14) == 6) * 3),
