@@ -23,3 +23,11 @@ need_import() {
     fi
     "$python" -c "import $module" 2>/dev/null || { echo "skipped: $python has no $module"; return 77; }
 }
+
+# need_nightly COMPONENT: the same for a component of the nightly toolchain.
+need_nightly() {
+    has_nightly() { rustup +nightly component list --installed 2>/dev/null | grep -q "^$1"; }
+    has_nightly "$1" && return
+    if [ "${CI:-}" = true ]; then timeout 300 rustup component add --toolchain nightly "$1" >/dev/null 2>&1; fi
+    has_nightly "$1" || { echo "skipped: no nightly toolchain with $1"; return 77; }
+}

@@ -27,6 +27,12 @@ pub const MIN_BLOCK_LOG2: u8 = 12;
 pub const MAX_BLOCK_LOG2: u8 = 22;
 /// The block size that writers use unless told otherwise, as a power of two.
 pub const DEFAULT_BLOCK_LOG2: u8 = 18;
+/// Smallest shard of the parity extension, as a power of two.
+pub(crate) const MIN_SHARD_LOG2: u8 = 9;
+/// Most shards that the parity extension cuts a file's data into.
+pub(crate) const MAX_SHARDS: u64 = 32_768;
+/// Parts that shares of parity are counted in.
+pub(crate) const WHOLE_SHARE: u64 = 10_000;
 /// Most axes of a tensor.
 pub const MAX_RANK: usize = 64;
 /// Longest dtype name and type name, in bytes.

@@ -20,23 +20,18 @@ use crate::bytes::table_index;
 use crate::extension;
 use crate::index::Index;
 use crate::limits::Word;
+use crate::place;
 
 /// The tag of the extension, which a reader may skip.
 pub(crate) const TAG: u32 = 2;
-/// Shortest shard.
-const MIN_SHARD: Word = 512;
-/// Most shards, and most parity shards.
-const MAX_SHARDS: Word = 32_768;
-/// A share of all, as shares are counted: in ten-thousandths.
-pub(crate) const WHOLE: u16 = 10_000;
 
 /// How many bytes are protected, by how many shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scheme {
     /// Protected bytes; not 0.
     pub(crate) len: Word,
-    /// Bytes of one shard.
-    pub(crate) shard: Word,
+    /// Bytes of one shard, as a power of two.
+    log2: u8,
     /// Shards that the protected bytes are cut into.
     pub(crate) data: u32,
     /// Parity shards: how many lost ones can be computed.
@@ -46,28 +41,37 @@ pub(crate) struct Scheme {
 impl Scheme {
     /// `parity` shards for `len` bytes; `None` for no bytes, for no parity, and for more of it than data.
     fn with(len: Word, parity: Word) -> Option<Self> {
-        let shard = len.div_ceil(MAX_SHARDS).checked_next_power_of_two()?.max(MIN_SHARD);
-        let data = len.div_ceil(shard);
+        let log2 = place::shard_log2(len);
+        let data = place::block_count(len, log2);
         let fits = len > 0 && parity > 0 && parity <= data;
         let count = |n: Word| u32::try_from(n).ok();
-        fits.then_some(Self { len, shard, data: count(data)?, parity: count(parity)? })
+        fits.then_some(Self { len, log2, data: count(data)?, parity: count(parity)? })
     }
 
     /// The scheme for `len` bytes where `share` ten-thousandths of the shards may be lost; `None` where there is nothing to protect.
     pub(crate) fn for_share(len: Word, share: u16) -> Option<Self> {
-        let shards = Self::with(len, 1)?.data;
-        Self::with(len, (Word::from(shards) * Word::from(share)).div_ceil(WHOLE.into()))
+        let shards = place::block_count(len, place::shard_log2(len));
+        Self::with(len, place::parity_count(shards, share.into()))
     }
 
     /// The greatest share that asks for as many parity shards.
     pub(crate) fn share(&self) -> u16 {
-        let share = Word::from(self.parity) * Word::from(WHOLE) / Word::from(self.data);
-        u16::try_from(share).unwrap_or(WHOLE)
+        u16::try_from(place::parity_share(self.data.into(), self.parity.into())).unwrap_or(u16::MAX)
+    }
+
+    /// Bytes of one shard.
+    pub(crate) fn shard(&self) -> Word {
+        1 << self.log2
     }
 
     /// Bytes of the auxiliary buffer.
     pub(crate) fn parity_len(&self) -> Word {
-        Word::from(self.parity) * self.shard
+        self.parity_at(self.parity)
+    }
+
+    /// Where parity shard `number` begins in that buffer.
+    pub(crate) fn parity_at(&self, number: u32) -> Word {
+        Word::from(number) << self.log2
     }
 
     /// Bytes of the payload.
@@ -77,8 +81,8 @@ impl Scheme {
 
     /// The protected bytes of shard `number`: the last one may have fewer than a shard takes.
     pub(crate) fn range(&self, number: u32) -> Range<Word> {
-        let start = Word::from(number) * self.shard;
-        start..(start + self.shard).min(self.len)
+        let (start, len) = place::block(self.len, self.log2, number.into());
+        start..start + len
     }
 }
 
@@ -105,7 +109,7 @@ impl Parity {
         let mut own = auxiliary.iter().filter(|buffer| buffer.record.owner == TAG);
         let (Some(buffer), None) = (own.next(), own.next()) else { return Err("it has not one buffer") };
         let protected = Protected::new(data.iter().map(|buffer| (buffer.start, buffer.record.len)));
-        let shard = Scheme::with(protected.len(), 1).ok_or("there is nothing to protect")?.shard;
+        let shard = Scheme::with(protected.len(), 1).ok_or("there is nothing to protect")?.shard();
         let scheme = Scheme::with(protected.len(), buffer.record.len / shard).filter(|scheme| scheme.parity_len() == buffer.record.len);
         let scheme = scheme.ok_or("its buffer is not one to as many shards as the data has")?;
         if frame.payload.len() != scheme.payload_len() {
@@ -178,7 +182,7 @@ mod tests {
 
     #[test]
     fn schemes() {
-        let scheme = |len, share| Scheme::for_share(len, share).map(|s| (s.shard, s.data, s.parity));
+        let scheme = |len, share| Scheme::for_share(len, share).map(|s| (s.shard(), s.data, s.parity));
         assert_eq!(scheme(0, 200), None);
         assert_eq!(scheme(1, 200), Some((512, 1, 1)));
         assert_eq!(scheme(1000, 10_000), Some((512, 2, 2)));

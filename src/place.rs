@@ -1,11 +1,13 @@
 //! The arithmetic of files: where parts and buffers begin, how a buffer is cut into blocks, what lies inside of what. Pure,
-//! and used by reader and writer alike. `Spec §5, §8`.
+//! and used by reader and writer alike. `Spec §5, §8, §14.1`.
 //!
 //! `tests/arithmetic` compiles this file at 8 bits and tries its inputs, and proves the lemmas at 64 bits.
 
 use std::ops::Range;
 
-use crate::limits::{HEADER_LEN, LARGE_ALIGN, LARGE_BUFFER, MAX_LEN, MIN_INDEX_LEN, PART_ALIGN, Word};
+use crate::limits::{
+    HEADER_LEN, LARGE_ALIGN, LARGE_BUFFER, MAX_LEN, MAX_SHARDS, MIN_INDEX_LEN, MIN_SHARD_LOG2, PART_ALIGN, WHOLE_SHARE, Word,
+};
 
 /// The least multiple of `align` (a power of two) that is at least `x`; `None` where no [`Word`] is.
 pub(crate) fn align_up(x: Word, align: Word) -> Option<Word> {
@@ -97,4 +99,23 @@ pub(crate) fn apart(step: Word, a: Word, a_len: Word, b: Word, b_len: Word) -> b
     let (a, b) = (a % step, b % step);
     let ahead = if b >= a { b - a } else { b + (step - a) };
     a_len <= ahead && b_len <= step - ahead
+}
+
+/// The exponent of the shards that `len` bytes are cut into, which are blocks of `2^log2` bytes: [`MAX_SHARDS`] at most.
+pub(crate) fn shard_log2(len: Word) -> u8 {
+    let mut log2 = MIN_SHARD_LOG2;
+    while block_count(len, log2) > MAX_SHARDS {
+        log2 += 1;
+    }
+    log2
+}
+
+/// How many parity shards `share` parts of [`WHOLE_SHARE`] are, for data of `shards` shards.
+pub(crate) fn parity_count(shards: Word, share: Word) -> Word {
+    (shards * share).div_ceil(WHOLE_SHARE)
+}
+
+/// The greatest share that asks for no more than `parity` shards: for as many, if any does; there is one data shard at least.
+pub(crate) fn parity_share(shards: Word, parity: Word) -> Word {
+    parity * WHOLE_SHARE / shards
 }

@@ -12,7 +12,7 @@ use crate::extension::{self, Extension};
 use crate::frame::Regions;
 use crate::hash::KeyedState;
 use crate::header::Header;
-use crate::limits::{HEADER_LEN, MAX_BLOCK_LOG2, MAX_INDEX_LEN, MAX_LEN, MIN_BLOCK_LOG2};
+use crate::limits::{HEADER_LEN, MAX_BLOCK_LOG2, MAX_INDEX_LEN, MAX_LEN, MIN_BLOCK_LOG2, WHOLE_SHARE};
 use crate::memory;
 use crate::options::WriteOptions;
 use crate::parity::{self, Scheme};
@@ -98,7 +98,7 @@ impl<'v> Plan<'v> {
             let detail = format!("block size 2^{} is outside 2^{MIN_BLOCK_LOG2} to 2^{MAX_BLOCK_LOG2}", options.block_log2);
             return Err(Error::new(Code::BlockSize, detail));
         }
-        if options.parity > parity::WHOLE {
+        if u64::from(options.parity) > WHOLE_SHARE {
             let detail = format!("parity of {} ten-thousandths is more than all", options.parity);
             return Err(Error::new(Code::OutOfRange, detail));
         }

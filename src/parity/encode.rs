@@ -43,19 +43,19 @@ pub(crate) fn encode(scheme: &Scheme, buffers: &[&[u8]], threads: Option<usize>)
     let mut crcs = vec![0; table_index(scheme.data)];
     let work = (0..).zip(crcs.chunks_mut(256)).map(|(n, crcs)| (n * 256, crcs)).collect();
     parallel::try_for_each(threads, work, |(first, crcs): (u32, &mut [u32])| {
-        let mut shard = vec![0; to_usize(scheme.shard)?];
+        let mut shard = vec![0; to_usize(scheme.shard())?];
         for (number, crc) in (first..).zip(crcs) {
             source.get(scheme.range(number), &mut shard)?;
             *crc = crc32(&shard);
         }
         Ok(())
     })?;
-    crcs.extend(bytes.chunks(to_usize(scheme.shard)?).map(crc32));
+    crcs.extend(bytes.chunks(to_usize(scheme.shard())?).map(crc32));
     Ok(Encoded { bytes, crcs })
 }
 
 fn shards(scheme: &Scheme, source: &Source<'_>, threads: Option<usize>) -> Result<Vec<u8>> {
-    let (shard, width) = (to_usize(scheme.shard)?, width(scheme.shard, scheme.data));
+    let (shard, width) = (to_usize(scheme.shard())?, width(scheme.shard(), scheme.data));
     // Column by column, all parity shards of each; turned into shards at the end.
     let mut columns = vec![0; to_usize(scheme.parity_len())?];
     let work = columns.chunks_mut(width * table_index(scheme.parity)).enumerate().collect();

@@ -72,7 +72,7 @@ impl Patient {
     fn fetch(&self, read: ReadInto<'_>, shard: Shard, from: Word, memory: &mut [u8]) -> Result<()> {
         let scheme = &self.parity.scheme;
         match shard {
-            Shard::Parity(number) => read(self.parity.start + Word::from(number) * scheme.shard + from, memory),
+            Shard::Parity(number) => read(self.parity.start + scheme.parity_at(number) + from, memory),
             Shard::Data(number) => {
                 let range = scheme.range(number);
                 let start = (range.start + from).min(range.end);
@@ -95,16 +95,16 @@ impl Patient {
         let data = (0..scheme.data).map(Shard::Data);
         let shards = data.chain((0..scheme.parity).map(Shard::Parity));
         let mut found = Healing {
-            shard_bytes: scheme.shard,
+            shard_bytes: scheme.shard(),
             shards: scheme.data,
             parity: scheme.parity,
             damaged: Vec::new(),
             damaged_parity: Vec::new(),
         };
-        let mut memory = vec![0; to_usize(scheme.shard.min(1 << 20))?];
+        let mut memory = vec![0; to_usize(scheme.shard().min(1 << 20))?];
         for (shard, expected) in shards.zip(&self.parity.crcs) {
             let mut crc = Crc::new();
-            for from in (0..scheme.shard).step_by(memory.len()) {
+            for from in (0..scheme.shard()).step_by(memory.len()) {
                 self.fetch(read, shard, from, &mut memory)?;
                 crc.update(&memory);
                 progress(from_usize(memory.len()))?;
@@ -125,11 +125,11 @@ impl Patient {
         let data: Vec<u32> = (0..scheme.data).filter(|n| !lost(&found.damaged, n)).collect();
         let parity: Vec<u32> = (0..scheme.parity).filter(|n| !lost(&found.damaged_parity, n)).take(found.damaged.len()).collect();
         // A decoder has room for both kinds, up to a power of two.
-        let width = width(scheme.shard, (scheme.data + scheme.parity.next_power_of_two()).next_power_of_two());
+        let width = width(scheme.shard(), (scheme.data + scheme.parity.next_power_of_two()).next_power_of_two());
         let mut decoder = Decoder::new(scheme, width)?;
         let mut column = vec![0; width];
         let mut crcs = vec![Crc::new(); found.damaged.len()];
-        for from in (0..scheme.shard).step_by(width) {
+        for from in (0..scheme.shard()).step_by(width) {
             let mut rank = 0;
             let fetch = |shard, memory: &mut [u8]| self.fetch(read, shard, from, memory);
             decoder.column((&data, &parity), &mut column, fetch, |number, bytes| {
@@ -161,16 +161,16 @@ impl Patient {
     /// Computes parity from data that is whole.
     fn compute_parity(&self, found: &Healing, read: ReadInto<'_>, write: WriteAt<'_>) -> Result<()> {
         let scheme = &self.parity.scheme;
-        let width = width(scheme.shard, scheme.data);
+        let width = width(scheme.shard(), scheme.data);
         let mut encoder = Encoder::new(scheme, width)?;
         let mut column = vec![0; width];
         let mut crcs = vec![Crc::new(); found.damaged_parity.len()];
-        for from in (0..scheme.shard).step_by(width) {
+        for from in (0..scheme.shard()).step_by(width) {
             let fetch = |shard, memory: &mut [u8]| self.fetch(read, Shard::Data(shard), from, memory);
             encoder.column(&mut column, fetch, |number, bytes| {
                 let Ok(rank) = found.damaged_parity.binary_search(&number) else { return Ok(()) };
                 crcs[rank].update(bytes);
-                write(self.parity.start + Word::from(number) * scheme.shard + from, bytes)
+                write(self.parity.start + scheme.parity_at(number) + from, bytes)
             })?;
         }
         for (number, crc) in found.damaged_parity.iter().zip(crcs) {

@@ -1,6 +1,6 @@
 //! `src/place.rs`, on all inputs.
 
-use crate::limits::{HEADER_LEN, LARGE_ALIGN, LARGE_BUFFER, MAX_LEN, MIN_INDEX_LEN, PART_ALIGN};
+use crate::limits::{HEADER_LEN, LARGE_ALIGN, LARGE_BUFFER, MAX_LEN, MAX_SHARDS, MIN_INDEX_LEN, MIN_SHARD_LOG2, PART_ALIGN, WHOLE_SHARE};
 use crate::place::*;
 
 /// The least multiple of `align` that is at least `x`, without bounds.
@@ -125,6 +125,28 @@ fn ranges_widen_to_the_blocks_under_them() {
                 assert_eq!(blocks_under(log2, &wide), blocks_under(log2, &(start..end)));
             }
         }
+    }
+}
+
+#[test]
+fn shards_are_as_short_as_their_number_allows() {
+    for len in lengths() {
+        let log2 = shard_log2(len);
+        let shards = |log2: u8| u32::from(len).div_ceil(1 << log2);
+        assert!(shards(log2) <= MAX_SHARDS.into() && log2 >= MIN_SHARD_LOG2, "{len}");
+        assert!(log2 == MIN_SHARD_LOG2 || shards(log2 - 1) > MAX_SHARDS.into(), "{len}");
+    }
+}
+
+#[test]
+fn parity_is_the_least_number_that_is_the_share() {
+    for (shards, share) in (1..=MAX_SHARDS).flat_map(|shards| (0..=WHOLE_SHARE).map(move |share| (shards, share))) {
+        let enough = |count: &u8| u32::from(*count) * u32::from(WHOLE_SHARE) >= u32::from(shards) * u32::from(share);
+        assert_eq!(Some(parity_count(shards, share)), (0..=shards).find(enough));
+    }
+    for (shards, parity) in (1..=MAX_SHARDS).flat_map(|shards| (1..=shards).map(move |parity| (shards, parity))) {
+        let asking = (0..=WHOLE_SHARE).filter(|share| parity_count(shards, *share) == parity);
+        assert_eq!(asking.last(), Some(parity_share(shards, parity)));
     }
 }
 

@@ -20,6 +20,9 @@ mod limits {
     pub(crate) const LARGE_ALIGN: u8 = 16;
     pub(crate) const LARGE_BUFFER: u8 = 32;
     pub(crate) const MIN_INDEX_LEN: u8 = 3;
+    pub(crate) const MIN_SHARD_LOG2: u8 = 2;
+    pub(crate) const MAX_SHARDS: u8 = 8;
+    pub(crate) const WHOLE_SHARE: u8 = 20;
 }
 
 /// Geometries as the real ones, with groups of fewer bytes.

@@ -13,6 +13,7 @@ class Concrete:
 
     def __init__(self):
         self.max, self.limits = 255, dict(MAX_LEN=127, HEADER_LEN=4, PART_ALIGN=4, LARGE_ALIGN=16, LARGE_BUFFER=32, MIN_INDEX_LEN=3)
+        self.limits |= dict(MIN_SHARD_LOG2=2, MAX_SHARDS=8, WHOLE_SHARE=20)
 
     def __getattr__(self, name):
         return self.limits[name]
@@ -49,6 +50,7 @@ class Symbolic:
     def __init__(self):
         self.max, self.needs = 2**64 - 1, []
         self.limits = dict(MAX_LEN=2**63 - 1, HEADER_LEN=64, PART_ALIGN=64, LARGE_ALIGN=4096, LARGE_BUFFER=65536, MIN_INDEX_LEN=26)
+        self.limits |= dict(MIN_SHARD_LOG2=9, MAX_SHARDS=32768, WHOLE_SHARE=10_000)
 
     def __getattr__(self, name):
         return self.limits[name]
@@ -183,6 +185,20 @@ def apart(w, step, a, a_len, b, b_len):
     ahead = w.ite(b >= a, b - a, b + (by - a))
     w.must(ahead <= w.max)
     return [w.all(some, a_len <= ahead, b_len <= sub(w, by, ahead))], True
+
+
+def shard_log2(w, length):
+    """The turns of its loop: one for each exponent that is too small."""
+    top = (w.max // w.MAX_SHARDS).bit_length()
+    return [w.MIN_SHARD_LOG2 + sum(w.ite(block_count(w, length, log2)[0][0] > w.MAX_SHARDS, 1, 0) for log2 in range(w.MIN_SHARD_LOG2, top))], True
+
+
+def parity_count(w, shards, share):
+    return [ceil(w, mul(w, shards, share), w.WHOLE_SHARE)], True
+
+
+def parity_share(w, shards, parity):
+    return [w.div(mul(w, parity, w.WHOLE_SHARE), shards)], True
 
 
 # src/layout.rs

@@ -62,7 +62,14 @@ fn the_table_of_values_is_written() {
             }
         }
     }
+    for (shards, other) in (1..=8).flat_map(|shards| (0..=20).map(move |other| (shards, other))) {
+        table.add("parity_count", &[shards, other], Some(vec![parity_count(shards, other)]));
+        if other <= shards {
+            table.add("parity_share", &[shards, other], Some(vec![parity_share(shards, other)]));
+        }
+    }
     for n in 0..=255u8 {
+        table.add("shard_log2", &[n], Some(vec![shard_log2(n)]));
         table.add("padding", &[n], Some(vec![u8::try_from(padding(n.into())).unwrap()]));
     }
     for (a, b) in pairs(17) {
