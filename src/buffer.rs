@@ -200,4 +200,18 @@ mod tests {
         assert_eq!(table.get(&bytes, 1).unwrap().record, records[1]);
         assert_eq!(table.crc(&bytes, 2), 9);
     }
+    #[test]
+    fn checksums_need_room_in_the_index() {
+        let table = |room| {
+            let mut bytes = Vec::new();
+            encode([BufferRecord { len: 9 * 4096, kind: 0, owner: 0 }].into_iter(), &mut bytes).unwrap();
+            bytes.resize(bytes.len() + room, 0);
+            let input = Input::new(&bytes, 0);
+            finish(BufferTable::parse(input, input, 64, 12, &[])).map(|(_, table)| table.blocks())
+        };
+        assert_eq!(table(36).unwrap(), 9);
+        for room in [0, 9, 13, 35] {
+            assert!(table(room).unwrap_err().to_string().starts_with("the index has no room for the checksums of 9 blocks"), "{room}");
+        }
+    }
 }

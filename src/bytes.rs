@@ -178,6 +178,8 @@ pub(crate) fn put_u64(out: &mut Vec<u8>, n: u64) {
 
 #[cfg(test)]
 mod tests {
+    use nom::Input as _;
+
     use super::*;
 
     #[test]
@@ -187,6 +189,13 @@ mod tests {
         let (input, b) = u32(input).unwrap();
         assert_eq!((a, b, input.offset, input.bytes), (1, 2, 106, &[9][..]));
         assert_eq!(finish(u32(input)).unwrap_err().offset(), Some(106));
+    }
+
+    #[test]
+    fn what_nom_asks_of_an_input() {
+        let input = Input::new(&[7, 0, 2], 100);
+        assert_eq!((input.input_len(), input.position(|b| b == 2), input.position(|b| b == 9)), (3, Some(2), None));
+        assert!(input.iter_elements().eq([7, 0, 2]) && input.iter_indices().eq([(0, 7), (1, 0), (2, 2)]));
     }
 
     #[test]

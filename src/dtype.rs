@@ -334,6 +334,7 @@ mod tests {
             dtype.encode(&mut bytes);
             let (rest, back) = finish(DType::parse(Input::new(&bytes, 0))).unwrap();
             assert_eq!((back, rest.bytes.len()), (dtype.clone(), 0));
+            assert!(dtype.is_registered());
             assert_eq!(DType::from_name(dtype.name()), Some(dtype));
         }
     }
@@ -349,5 +350,10 @@ mod tests {
         assert!(["f32", "a.b", "Numpy.<M8[ns]>", "_"].iter().all(|n| type_name(n.as_bytes()).is_some()));
         assert!(["", "F32", "a b.c", "a-b", "ä.b"].iter().all(|n| type_name(n.as_bytes()).is_none()));
         assert!(type_name(&[b'a'; 255]).is_some() && type_name(&[b'a'; 256]).is_none());
+    }
+    #[test]
+    fn a_type_of_ones_own_is_not_registered() {
+        let own = DType::private("lab.pair", GroupClass::Scalar, 1, 8).unwrap();
+        assert_eq!((own.name(), own.is_registered()), ("lab.pair", false));
     }
 }

@@ -145,8 +145,8 @@ fn parity_is_the_least_number_that_is_the_share() {
         assert_eq!(Some(parity_count(shards, share)), (0..=shards).find(enough));
     }
     for (shards, parity) in (1..=MAX_SHARDS).flat_map(|shards| (1..=shards).map(move |parity| (shards, parity))) {
-        let asking = (0..=WHOLE_SHARE).filter(|share| parity_count(shards, *share) == parity);
-        assert_eq!(asking.last(), Some(parity_share(shards, parity)));
+        let mut asking = (0..=WHOLE_SHARE).filter(|share| parity_count(shards, *share) == parity);
+        assert_eq!(asking.next_back(), Some(parity_share(shards, parity)));
     }
 }
 
