@@ -31,3 +31,11 @@ need_nightly() {
     if [ "${CI:-}" = true ]; then timeout 300 rustup component add --toolchain nightly "$1" >/dev/null 2>&1; fi
     has_nightly "$1" || { echo "skipped: no nightly toolchain with $1"; return 77; }
 }
+
+# need_cargo COMMAND: the same for a command of cargo, by the crate of its name.
+need_cargo() {
+    command -v "$1" >/dev/null && return
+    if [ "${CI:-}" = true ]; then timeout 900 cargo install --quiet --locked "$1"; fi
+    hash -r
+    command -v "$1" >/dev/null || { echo "skipped: there is no $1 here"; return 77; }
+}

@@ -354,6 +354,6 @@ mod tests {
     #[test]
     fn a_type_of_ones_own_is_not_registered() {
         let own = DType::private("lab.pair", GroupClass::Scalar, 1, 8).unwrap();
-        assert_eq!((own.name(), own.is_registered()), ("lab.pair", false));
+        assert_eq!((own.name(), own.is_registered(), format!("{own} {own:?}")), ("lab.pair", false, "lab.pair lab.pair".to_owned()));
     }
 }

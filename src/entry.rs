@@ -170,6 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_field_that_is_wrong_is_named() {
+        let refused = |rank: u8, flags: u8, len: usize| {
+            let mut bytes = vec![0; 18];
+            (bytes[16], bytes[17]) = (rank, flags);
+            bytes.resize(len, 0);
+            let error = finish(Entry::parse(Input::new(&bytes, 100))).unwrap_err();
+            (error.code(), error.offset())
+        };
+        assert_eq!(refused(64, 0, 18 + 511), (Code::IndexShort, Some(118)));
+        assert_eq!(refused(64, 1, 18 + 1023), (Code::IndexShort, Some(118 + 512)));
+        assert_eq!(refused(64, 2, 18), (Code::TensorFlags, Some(117)));
+        assert_eq!(refused(64, 3, 18 + 1024), (Code::TensorFlags, Some(117)));
+        assert_eq!(refused(65, 2, 18), (Code::TensorRank, Some(116)));
+        assert_eq!(refused(0, 0, 17), (Code::IndexShort, Some(100)));
+    }
+
+    #[test]
     fn a_buffer_exactly_for_bytes() {
         for (buffer, dims, fine) in [(NO_BUFFER, 0, true), (0, 0, false), (NO_BUFFER, 1, false), (0, 1, true)] {
             let mut bytes = Vec::new();
