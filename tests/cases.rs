@@ -109,3 +109,28 @@ fn accepted_files_are_canonical() {
     }
     assert!(rewritten > 30);
 }
+
+/// Whether a bytes value is alone in its buffer is only known when all is read: a fault in front of it comes first, one behind it
+/// does not.
+#[test]
+fn the_first_of_two_faults_is_reported_beside_shared_bytes() {
+    use support::raw::{RawBuffer, RawDtype, RawFile, RawTensor, list, named, null, object, tensor};
+    let file = |root: Vec<u8>, tensors| {
+        let mut file = RawFile { root, ..RawFile::new() };
+        file.dtypes = vec![RawDtype::scalar("u8", 1)];
+        file.buffers = vec![RawBuffer::new(vec![7; 65_537])];
+        file.tensors = vec![RawTensor::new(0, 0, 0, &[65_537]); tensors];
+        file.tensors.iter_mut().skip(1).for_each(|view| view.dims = vec![65_536]);
+        let bytes = file.build();
+        Cairn::from_bytes(&bytes).map(drop).map_err(|error| (error.code(), error.offset().unwrap()))
+    };
+    let (bytes, twice) = (named("bytes", &tensor(0)), [("k", null()), ("k", null())]);
+    assert_eq!(file(list(&[bytes.clone()]), 1), Ok(()));
+    let (code, shared) = file(list(&[bytes.clone(), tensor(1)]), 2).unwrap_err();
+    assert_eq!(code, Code::NamedBytes);
+    assert_eq!(file(list(&[bytes.clone(), tensor(1), object(&twice)]), 2), Err((code, shared)));
+    assert_eq!(file(list(&[object(&twice), bytes.clone(), tensor(1)]), 2).unwrap_err().0, Code::KeyDuplicate);
+    // Where the fault of the dict is found last and lies in front all the same.
+    let late = list(&[object(&[("k", null()), ("k", bytes), ("l", tensor(1))])]);
+    assert_eq!(file(late, 2).unwrap_err().0, Code::KeyDuplicate);
+}
