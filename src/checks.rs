@@ -56,7 +56,7 @@ impl Checks {
 
     fn bad_bools(&self, cairn: &Cairn<'_>, bytes: Bytes<'_>) -> Option<&BadBools> {
         let find = || {
-            let ranges = self.bools.iter().map(|number| TensorRef::new(cairn, number)?.file_range());
+            let ranges = self.bools.iter().map(|number| TensorRef::new(cairn, number).file_range());
             let mut ranges = ranges.collect::<Result<Vec<_>>>()?;
             ranges.sort_unstable_by_key(|range| range.start);
             BadBools::find(ranges.into_iter(), &mut Ahead::new(|at| Ok(Cow::Borrowed(bytes(at)))))

@@ -76,11 +76,6 @@ impl Index {
         u32::try_from(self.tensors.len()).unwrap_or(u32::MAX)
     }
 
-    /// Refuses a number that the table does not have.
-    pub(crate) fn check_tensor(&self, number: u32) -> Result<()> {
-        if number < self.tensor_count() { Ok(()) } else { Err(missing("tensor", number)) }
-    }
-
     /// Entry `number`, which the walk has found to exist.
     pub(crate) fn entry<'a>(&self, bytes: &'a [u8], number: u32) -> Result<Entry<'a>> {
         let at = *self.tensors.get(table_index(number)).ok_or_else(|| missing("tensor", number))?;

@@ -109,14 +109,14 @@ impl<'c> ValueRef<'c> {
             Head::Tuple(items) => Node::Tuple(table_index(items.count)),
             Head::Dict(items) => Node::Dict(table_index(items.count)),
             Head::Named(name) => self.named(name, rest)?,
-            Head::Tensor(number) => Node::Tensor(TensorRef::new(self.cairn, number)?),
+            Head::Tensor(number) => Node::Tensor(TensorRef::new(self.cairn, number)),
         })
     }
 
     fn named(self, name: &'c str, rest: Input<'c>) -> Result<Node<'c>> {
         let value = self.at(rest);
         match (name, value.head()?.1) {
-            (value::BYTES_NAME, Head::Tensor(number)) => Ok(Node::LongBytes(TensorRef::new(self.cairn, number)?)),
+            (value::BYTES_NAME, Head::Tensor(number)) => Ok(Node::LongBytes(TensorRef::new(self.cairn, number))),
             _ => Ok(Node::Named(name, value)),
         }
     }

@@ -105,7 +105,7 @@ impl<'a> Cairn<'a> {
 
     /// The tensors of the file, each once, in the order of their numbers.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorRef<'_>> {
-        (0..table_index(self.index.tensor_count())).map(|i| TensorRef { cairn: self, number: u32::try_from(i).unwrap_or(u32::MAX) })
+        (0..table_index(self.index.tensor_count())).map(|i| TensorRef::new(self, u32::try_from(i).unwrap_or(u32::MAX)))
     }
 
     /// The whole root value. Tensors view the file where it is in memory, and one fresh copy of each buffer where it
@@ -195,9 +195,8 @@ pub struct TensorRef<'c> {
 }
 
 impl<'c> TensorRef<'c> {
-    pub(crate) fn new(cairn: &'c Cairn<'c>, number: u32) -> Result<Self> {
-        cairn.index.check_tensor(number)?;
-        Ok(Self { cairn, number })
+    pub(crate) fn new(cairn: &'c Cairn<'c>, number: u32) -> Self {
+        Self { cairn, number }
     }
 
     pub(crate) fn entry(&self) -> Result<Entry<'c>> {

@@ -219,7 +219,7 @@ impl Cairn<'_> {
 
     /// The rule on the last group of tensor `number`, which ends at `end`.
     fn tail_fault(&self, number: u32, end: u64) -> Result<Option<Fault>> {
-        let entry = TensorRef::new(self, number)?.entry()?;
+        let entry = TensorRef::new(self, number).entry()?;
         let (geometry, _) = self.index.element(self.index_bytes(), entry.dtype)?;
         let at = end.saturating_sub(geometry.bytes.into());
         let last = self.source.get(at, geometry.bytes.into())?;
@@ -236,7 +236,7 @@ impl Cairn<'_> {
         // By block: the first bad byte with the first of its tensors, and the last byte.
         let (mut found, mut unknown) = (BTreeMap::new(), None);
         for number in bools.into_iter().filter(|_| !bad.is_empty()) {
-            let tensor = TensorRef::new(self, number)?;
+            let tensor = TensorRef::new(self, number);
             match bad.first_of(&tensor, &survey.span(number))? {
                 First::None => {}
                 First::At(at) => {

@@ -125,7 +125,7 @@ fn the_first_of_two_faults_is_reported_beside_shared_bytes() {
         Cairn::from_bytes(&bytes).map(drop).map_err(|error| (error.code(), error.offset().unwrap()))
     };
     let (bytes, twice) = (named("bytes", &tensor(0)), [("k", null()), ("k", null())]);
-    assert_eq!(file(list(&[bytes.clone()]), 1), Ok(()));
+    assert_eq!(file(list(std::slice::from_ref(&bytes)), 1), Ok(()));
     let (code, shared) = file(list(&[bytes.clone(), tensor(1)]), 2).unwrap_err();
     assert_eq!(code, Code::NamedBytes);
     assert_eq!(file(list(&[bytes.clone(), tensor(1), object(&twice)]), 2), Err((code, shared)));
