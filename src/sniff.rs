@@ -33,3 +33,17 @@ fn safetensors(bytes: &[u8]) -> Option<&'static str> {
     let len = u64::from_le_bytes(*len);
     (rest.first() == Some(&b'{') && (2..=100_000_000).contains(&len)).then_some("a safetensors file")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn safetensors_is_known_by_its_length_and_brace() {
+        let file = |len: u64, next: &[u8]| [&len.to_le_bytes(), next].concat();
+        let known = |bytes: Vec<u8>| name(&bytes) == Some("a safetensors file");
+        assert!(known(file(2, b"{}")) && known(file(100_000_000, b"{")));
+        assert!(!known(file(1, b"{")) && !known(file(100_000_001, b"{")) && !known(file(2, b"[")) && !known(file(2, b"")));
+        assert_eq!(name(b"{"), None);
+    }
+}
