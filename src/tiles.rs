@@ -56,3 +56,20 @@ impl Tile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Storage, Tensor, Value, WriteOptions};
+
+    #[test]
+    fn tiles_are_cut_at_blocks_and_small() {
+        let len = 9 << 20;
+        let tensor = Tensor::new(DType::U8, &[len], Storage::shared(vec![1; 9 << 20])).unwrap();
+        let bytes = crate::to_bytes(&Value::from(tensor), &WriteOptions::new()).unwrap();
+        let cairn = Cairn::from_bytes(&bytes).unwrap();
+        let tiles = cut(&cairn, 0..cairn.index.buffers.blocks(), 4096);
+        let cuts: Vec<_> = tiles.iter().map(|tile| (tile.start - 4096, tile.end - 4096, tile.blocks.clone())).collect();
+        assert_eq!(cuts, [(0, TILE, 0..16), (TILE, 2 * TILE, 16..32), (2 * TILE, len, 32..36)]);
+    }
+}
