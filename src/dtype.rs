@@ -346,6 +346,12 @@ mod tests {
     }
 
     #[test]
+    fn blocks_have_no_bits_of_one_element() {
+        let bits = [DType::F32, DType::C128, DType::Q4_0, DType::I4].map(|dtype| dtype.geometry().element_bits());
+        assert_eq!(bits, [Some(32), Some(128), None, Some(4)]);
+    }
+
+    #[test]
     fn names_have_two_forms() {
         assert!(["f32", "a.b", "Numpy.<M8[ns]>", "_"].iter().all(|n| type_name(n.as_bytes()).is_some()));
         assert!(["", "F32", "a b.c", "a-b", "ä.b"].iter().all(|n| type_name(n.as_bytes()).is_none()));
