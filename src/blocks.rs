@@ -102,3 +102,22 @@ impl Cairn<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_what_was_verified_is_remembered() {
+        let verified = Verified::new(5000, true);
+        let some = |block: &u32| block.is_multiple_of(65) || block.is_multiple_of(997);
+        (0..5000).rev().filter(some).for_each(|block| verified.insert(block));
+        assert!((0..5000).all(|block| verified.contains(block) == some(&block)));
+        let forgetful = Verified::new(5000, false);
+        forgetful.insert(7);
+        assert!(!forgetful.contains(7));
+        let last = Verified::new(129, true);
+        last.insert(128);
+        assert!(last.contains(128) && !last.contains(64));
+    }
+}
