@@ -331,4 +331,11 @@ mod tests {
             assert_eq!(words, expected);
         }
     }
+    #[test]
+    fn keys_as_text() {
+        let keys = [Key::from("a\n"), Key::from(-1), Key::from(&b"\xffa"[..])];
+        assert_eq!(keys.each_ref().map(Key::as_str), [Some("a\n"), None, None]);
+        assert_eq!(keys.each_ref().map(Key::path_len), [2, 8, 2]);
+        assert_eq!(keys.map(|key| key.to_string()), ["\"a\\n\"", "-1", "b\"\\xffa\""]);
+    }
 }

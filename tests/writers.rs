@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cairnfile::{Cairn, Class, Code, DType, Error, Plan, Storage, StreamWriter, Tensor, Value, WriteOptions, hard_limits};
+use cairnfile::{Cairn, Class, Code, DType, Error, Key, Plan, Storage, StreamWriter, Tensor, Value, WriteOptions, hard_limits};
 use support::strategies::noise;
 use tempfile::TempDir;
 
@@ -492,4 +492,30 @@ fn buffers_that_no_file_holds_are_refused() {
         let error = Plan::new(&value, &WriteOptions::new().block_log2(12)).err().unwrap();
         assert_eq!(error.code(), Code::IndexLimit, "{count}: {error}");
     }
+}
+
+/// What is longer or deeper than readers take is not written, and what is just within is read again.
+#[test]
+fn limits_are_the_writers_too() {
+    let nested = |keys: &[Key]| keys.iter().rev().fold(Value::Null, |value, key| Value::Dict([(key.clone(), value)].into_iter().collect()));
+    let write = |value: &Value<'_>| cairnfile::to_bytes(value, &WriteOptions::new());
+    let long = |n: usize| "k".repeat(n);
+    let just = [
+        vec![Key::from(long(4096))],
+        vec![Key::Bytes(vec![0; 4096])],
+        vec![Key::from(long(4088)), Key::Int(1)],
+        vec![Key::Int(-1), Key::Bytes(vec![1; 80]), Key::from(long(4000)), Key::Int(0)],
+    ];
+    for mut keys in just {
+        let value = nested(&keys);
+        let bytes = write(&value).unwrap();
+        assert!(Cairn::from_bytes(&bytes).unwrap().load().unwrap() == value);
+        keys.push(Key::from("k"));
+        let error = write(&nested(&keys)).unwrap_err();
+        assert_eq!(error.code(), Code::PathLimit);
+        assert!(error.to_string().contains("4097 bytes"), "{error}");
+    }
+    let deep = |n: usize| (1..n).fold(Value::Null, |value, _| Value::List(vec![value]));
+    assert!(Cairn::from_bytes(&write(&deep(128)).unwrap()).unwrap().load().unwrap() == deep(128));
+    assert_eq!(write(&deep(129)).unwrap_err().code(), Code::DepthLimit);
 }
