@@ -319,6 +319,7 @@ fn duplicate(words: &mut [u64], index: &[u8], beside: bool) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Dict, Value};
 
     #[test]
     fn sorting_by_parts_is_sorting() {
@@ -337,5 +338,33 @@ mod tests {
         assert_eq!(keys.each_ref().map(Key::as_str), [Some("a\n"), None, None]);
         assert_eq!(keys.each_ref().map(Key::path_len), [2, 8, 2]);
         assert_eq!(keys.map(|key| key.to_string()), ["\"a\\n\"", "-1", "b\"\\xffa\""]);
+    }
+    /// Dicts inside a dict, each of nine keys or so, and where the tables say that their keys are.
+    #[test]
+    fn tables_find_keys() {
+        let dict = |names: &[String]| Value::Dict(names.iter().map(|name| (Key::from(name.clone()), Value::Null)).collect());
+        let names = |n: usize, len: usize| (0..n).map(|i| format!("{i:.>len$}")).collect::<Vec<_>>();
+        // Nine keys: a table takes as many bytes as tags, lengths and 41 bytes of names.
+        let mut least = names(8, 4);
+        least.push("nine.name".to_owned());
+        let mut below = names(8, 4);
+        below.push("ninename".to_owned());
+        let dicts = [(names(8, 40), false), (names(9, 40), true), (least, true), (below, false), (names(300, 9), true)];
+        let outer: Dict<'_> = dicts.iter().enumerate().map(|(i, (names, _))| (Key::from(format!("{i:050}")), dict(names))).collect();
+        let bytes = crate::to_bytes(&Value::List(vec![Value::Dict(outer)]), &crate::WriteOptions::new()).unwrap();
+        let cairn = crate::Cairn::from_bytes(&bytes).unwrap();
+        let index = cairn.index_bytes();
+        for (i, (names, kept)) in dicts.iter().enumerate() {
+            let key = format!("{i:050}");
+            let place = index.windows(key.len()).position(|window| window == key.as_bytes()).unwrap() + key.len();
+            let dict_at = u32::try_from(place).unwrap();
+            let find = |name: &str| cairn.index.keys.find(index, dict_at, RawKey { tag: STR, bytes: name.as_bytes() });
+            for name in names {
+                let found = find(name);
+                assert_eq!(found.is_some(), *kept, "{i} {name}");
+                assert!(found.is_none_or(|at| key_at(index, at.unwrap()).unwrap().bytes == name.as_bytes() && at.unwrap() > dict_at));
+            }
+            assert_eq!(find("x"), kept.then_some(None));
+        }
     }
 }
