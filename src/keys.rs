@@ -367,4 +367,22 @@ mod tests {
             assert_eq!(find("x"), kept.then_some(None));
         }
     }
+
+    /// Words of one hash, which a file cannot be made to have but with equal keys.
+    #[test]
+    fn equal_keys_are_found_among_equal_hashes() {
+        let seconds = |keys: &[&str]| {
+            let (mut index, mut words) = (Vec::new(), Vec::new());
+            for key in keys {
+                words.push(7 << 32 | from_usize(index.len()));
+                Key::from(*key).encode(&mut index).unwrap();
+            }
+            let at = duplicate(&mut words, &index, false)?;
+            Some(table_index(at) / 6)
+        };
+        assert_eq!(seconds(&["a", "b", "c"]), None);
+        assert_eq!(seconds(&["a", "b", "b"]), Some(2));
+        assert_eq!(seconds(&["a", "b", "c", "b", "a"]), Some(3));
+        assert_eq!(seconds(&["a", "b", "a", "b", "a"]), Some(2));
+    }
 }

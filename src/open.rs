@@ -170,14 +170,14 @@ impl OpenOptions {
 
 /// A damaged header whose trailer is intact is still an error, but one that can be mended.
 fn name_repair(error: Error, source: &Source<'_>) -> Error {
-    if error.code() != Code::HeaderCrc || source.len() < 2 * HEADER_LEN {
+    if error.code() != Code::HeaderCrc {
         return error;
     }
-    let at = source.len() - HEADER_LEN;
+    let at = source.len().saturating_sub(HEADER_LEN);
     let trailer = source.get(at, HEADER_LEN).and_then(|t| Header::parse(&header::array(&t), at, Role::PlannedTrailer));
     match trailer {
-        Ok(_) => error.context("the trailer is intact, so `cairn repair` can restore the header"),
-        Err(_) => error,
+        Ok(trailer) if trailer.file_len == source.len() => error.context("the trailer is intact, so `cairn repair` can restore the header"),
+        _ => error,
     }
 }
 

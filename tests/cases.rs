@@ -134,3 +134,43 @@ fn the_first_of_two_faults_is_reported_beside_shared_bytes() {
     let late = list(&[object(&[("k", null()), ("k", bytes), ("l", tensor(1))])]);
     assert_eq!(file(late, 2).unwrap_err().0, Code::KeyDuplicate);
 }
+
+#[test]
+fn an_extension_that_the_caller_understands_is_no_hindrance() {
+    use support::raw::{RawExtension, RawFile};
+    let tag = 1 << 31 | 7;
+    let bytes = RawFile { extensions: vec![RawExtension::new(tag, b"x")], ..RawFile::new() }.build();
+    assert_eq!(Cairn::from_bytes(&bytes).unwrap_err().code(), Code::ExtensionUnknown);
+    assert!(OpenOptions::new().understand(&[tag - 1]).from_bytes(&bytes).is_err());
+    let cairn = OpenOptions::new().understand(&[5, tag]).from_bytes(&bytes).unwrap();
+    assert_eq!(cairn.load().unwrap(), Value::Null);
+}
+
+/// The hint is for the file that the trailer is about.
+#[test]
+fn a_damaged_header_can_be_mended_if_the_trailer_is_this_files() {
+    let mut bytes = support::raw::RawFile::new().build();
+    bytes[20] ^= 1;
+    let refused = |bytes: &[u8]| {
+        let error = Cairn::from_bytes(bytes).unwrap_err();
+        (error.code(), error.to_string().contains("cairn repair"))
+    };
+    assert_eq!(refused(&bytes), (Code::HeaderCrc, true));
+    let (header, trailer) = (&bytes[..64], &bytes[bytes.len() - 64..]);
+    assert_eq!(refused(header), (Code::HeaderCrc, false));
+    assert_eq!(refused(&[header, trailer].concat()), (Code::HeaderCrc, false));
+    assert_eq!(refused(&[&bytes[..], &[0; 64], trailer].concat()), (Code::HeaderCrc, false));
+}
+
+#[test]
+fn a_named_dict_is_looked_into() {
+    use support::raw::{RawFile, bool_, named, object};
+    let inner = named("a.b", &named("c.d", &object(&[("k", bool_(true))])));
+    let bytes = RawFile { root: inner, ..RawFile::new() }.build();
+    let cairn = Cairn::from_bytes(&bytes).unwrap();
+    for value in [cairn.root().get("k"), cairn.get("/k").ok()] {
+        assert_eq!(value.unwrap().load().unwrap(), Value::Bool(true));
+    }
+    assert!(cairn.root().get("l").is_none());
+    assert!(format!("{:?}", cairn.root()).starts_with("value at byte "));
+}

@@ -162,6 +162,7 @@ fn progress_counts_what_is_written() {
     let value = bytes_value(3, 10_000_000);
     let plan = Plan::new(&value, &WriteOptions::new().durable(false)).unwrap();
     let (data, len) = (plan.data_len(), plan.file_len());
+    assert_eq!(data, 10_000_000);
     let done = std::sync::atomic::AtomicU64::new(0);
     plan.save(&path, &|n| {
         done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
@@ -518,4 +519,15 @@ fn limits_are_the_writers_too() {
     let deep = |n: usize| (1..n).fold(Value::Null, |value, _| Value::List(vec![value]));
     assert!(Cairn::from_bytes(&write(&deep(128)).unwrap()).unwrap().load().unwrap() == deep(128));
     assert_eq!(write(&deep(129)).unwrap_err().code(), Code::DepthLimit);
+}
+
+/// Lengths of tables add up: thousands of small tensors are far below what an index may have.
+#[test]
+fn many_tensors_are_planned() {
+    let byte = |i: u16| Value::from(Tensor::new(DType::U16, &[1], Storage::shared(i.to_le_bytes().to_vec())).unwrap());
+    let value = Value::List((0..6000).map(byte).collect());
+    let bytes = cairnfile::to_bytes(&value, &WriteOptions::new()).unwrap();
+    let cairn = Cairn::from_bytes(&bytes).unwrap();
+    assert_eq!(cairn.tensors().len(), 6000);
+    assert_eq!(cairn.tensor("/5999").unwrap().read().unwrap().as_slice::<u16>().unwrap(), [5999]);
 }
