@@ -401,3 +401,14 @@ fn check_index_len(len: u64) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_has_a_limit() {
+        assert!(check_index_len(MAX_INDEX_LEN).is_ok());
+        assert_eq!(check_index_len(MAX_INDEX_LEN + 1).unwrap_err().code(), Code::IndexLimit);
+    }
+}

@@ -331,7 +331,22 @@ mod tests {
         assert_eq!(format!("{big:?}"), "BigInt(0x8000000000000000)");
         let negative = Value::integer(&(-(1i128 << 63) - 1).to_le_bytes()).unwrap();
         assert_eq!(format!("{negative:?}"), "BigInt(-0x8000000000000001)");
-        assert!(Value::integer(&[1; 8193]).is_err());
+        assert!(Value::integer(&[1; 8192]).is_ok() && Value::integer(&[1; 8193]).is_err());
+    }
+
+    #[test]
+    fn what_a_value_is() {
+        let tensor = Tensor::from_vec(&[1], vec![1u8]).unwrap();
+        let dict = Dict::from_iter([("a", 1), ("b", 2)]);
+        assert_eq!((dict.get("b"), dict.get("c"), dict.get(1)), (Some(&Value::Int(2)), None, None));
+        let values =
+            [Value::Null, true.into(), 1.into(), 0.5.into(), "s".into(), vec![0u8].into(), Value::List(vec![]), dict.clone().into()];
+        let words = ["null", "bool", "int", "float", "str", "bytes", "list", "dict"];
+        assert_eq!(values.each_ref().map(Value::type_word), words);
+        assert_eq!(values.each_ref().map(Value::as_dict), [[None; 7].as_slice(), &[Some(&dict)]].concat()[..]);
+        let others = [Value::Complex(0.0, 1.0), Value::Tuple(vec![]), Value::integer(&[1; 9]).unwrap(), tensor.into()];
+        assert_eq!(others.map(|value| value.type_word()), ["complex", "tuple", "int", "tensor"]);
+        assert_eq!(Value::Named(Named::new("a.b", Value::Null).unwrap()).type_word(), "named");
     }
 
     #[test]

@@ -531,3 +531,34 @@ fn many_tensors_are_planned() {
     assert_eq!(cairn.tensors().len(), 6000);
     assert_eq!(cairn.tensor("/5999").unwrap().read().unwrap().as_slice::<u16>().unwrap(), [5999]);
 }
+
+#[test]
+fn a_stream_takes_chunks_and_joins_views() {
+    let noise = noise(9, 10_000);
+    let mut stream = StreamWriter::new(Vec::new(), &WriteOptions::new().block_log2(12)).unwrap();
+    let chunked = stream.append_chunks(DType::U8, &[10_000], noise.chunks(999)).unwrap();
+    // Two views that overlap were not appended: one buffer, from the parts of it that each adds.
+    let storage = Storage::shared(noise.clone());
+    let view =
+        |range: std::ops::Range<u64>| Tensor::view(DType::U8, &[range.end - range.start], None, storage.clone(), range.start).unwrap();
+    let root = Value::List(vec![view(0..6000).into(), view(5000..10_000).into(), chunked.into()]);
+    let bytes = stream.finish(&root).unwrap();
+    let cairn = Cairn::from_bytes(&bytes).unwrap();
+    assert!(cairn.verify(&|_| Ok(())).unwrap().is_intact());
+    for (address, expected) in [("/0", &noise[..6000]), ("/1", &noise[5000..]), ("/2", &noise[..])] {
+        assert_eq!(cairn.tensor(address).unwrap().read().unwrap().as_slice::<u8>().unwrap(), expected, "{address}");
+    }
+    assert_eq!(cairn.buffer_count(), 2);
+    let error = StreamWriter::new(Vec::new(), &WriteOptions::new()).unwrap().append_storage(10, [[0u8; 6], [0; 6]]).unwrap_err();
+    assert!(error.to_string().contains("more than the 10 bytes"), "{error}");
+}
+
+#[test]
+fn parity_of_more_than_a_file_holds_is_refused() {
+    let reserved = |len| Value::from(Tensor::reserved(DType::U8, &[len]).unwrap());
+    for lens in [[hard_limits::MAX_LEN, 1], [hard_limits::MAX_LEN, hard_limits::MAX_LEN]] {
+        let value = Value::List(lens.map(reserved).to_vec());
+        let error = Plan::new(&value, &WriteOptions::new().block_log2(22).parity(10_000)).err().unwrap();
+        assert_eq!((error.code(), error.detail()), (Code::BufferLength, "the buffers would end past 2^63-1"));
+    }
+}
