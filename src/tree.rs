@@ -339,6 +339,8 @@ mod tests {
         let tensor = Tensor::from_vec(&[1], vec![1u8]).unwrap();
         let dict = Dict::from_iter([("a", 1), ("b", 2)]);
         assert_eq!((dict.get("b"), dict.get("c"), dict.get(1)), (Some(&Value::Int(2)), None, None));
+        assert!(!dict.is_empty() && Dict::default().is_empty());
+        assert_eq!(dict.clone().into_iter().collect::<Vec<_>>(), [(Key::from("a"), Value::Int(1)), (Key::from("b"), Value::Int(2))]);
         let values =
             [Value::Null, true.into(), 1.into(), 0.5.into(), "s".into(), vec![0u8].into(), Value::List(vec![]), dict.clone().into()];
         let words = ["null", "bool", "int", "float", "str", "bytes", "list", "dict"];

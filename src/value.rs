@@ -307,6 +307,19 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_are_cut_off() {
+        let refused = |bytes: &[u8]| {
+            let error = finish(key(Input::new(bytes, 10))).unwrap_err();
+            (error.code(), error.offset().unwrap())
+        };
+        assert_eq!(refused(&[]), (Code::IndexShort, 10));
+        assert_eq!(refused(&[INT, 1, 2, 3, 4, 5, 6, 7]), (Code::IndexShort, 11));
+        assert_eq!(refused(&[STR, 4, 0, 0]), (Code::IndexShort, 11));
+        assert_eq!(refused(&[BYTES, 4, 0, 0, 0, 1, 2, 3]), (Code::IndexShort, 15));
+        assert_eq!(refused(&[TENSOR, 0, 0, 0, 0]), (Code::KeyTag, 10));
+    }
+
+    #[test]
     fn scalars_round_trip() {
         let mut out = Vec::new();
         put_int(&mut out, -2);

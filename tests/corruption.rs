@@ -14,7 +14,7 @@ mod support;
 
 use std::ops::Range;
 
-use cairnfile::{Cairn, Class, Code, DType, Dict, Key, Named, OpenOptions, Storage, Tensor, Value, WriteOptions};
+use cairnfile::{Cairn, Class, Code, DType, Dict, Error, Key, Named, OpenOptions, Storage, Tensor, Value, WriteOptions};
 use support::raw::{bigint, bytes as raw_bytes, complex, dict, float, int, list, named, null, object, str_, tensor, tuple};
 use support::strategies::noise;
 use support::{RawBuffer, RawDtype, RawExtension, RawFile, RawTensor};
@@ -483,4 +483,26 @@ fn every_damaged_block_is_reported() {
     assert!(cairn.tensor("/0").unwrap().rows(4096..8192).is_ok());
     assert!(cairn.tensor("/0").unwrap().rows(4095..8192).is_err());
     assert!(cairn.tensor("/2").unwrap().read().is_ok());
+}
+
+#[test]
+fn verifying_counts_each_byte_once_and_can_be_stopped() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let tensors =
+        [10, 70_000, 9_000_000].map(|len| Value::from(Tensor::new(DType::U8, &[len], Storage::shared(vec![1; len as usize])).unwrap()));
+    let value = Value::List(tensors.to_vec());
+    let mut streamed = Vec::new();
+    cairnfile::stream_to(&mut streamed, &value, &WriteOptions::new()).unwrap();
+    for bytes in [cairnfile::to_bytes(&value, &WriteOptions::new()).unwrap(), streamed] {
+        let cairn = Cairn::from_bytes(&bytes).unwrap();
+        let done = AtomicU64::new(0);
+        let count = |n: u64| {
+            done.fetch_add(n, Ordering::Relaxed);
+            Ok(())
+        };
+        assert!(cairn.verify(&count).unwrap().is_intact());
+        assert_eq!(done.into_inner(), bytes.len() as u64);
+        let stop = |_| Err(Error::new(Code::Io, "enough"));
+        assert_eq!(cairn.verify(&stop).unwrap_err().code(), Code::Io);
+    }
 }
