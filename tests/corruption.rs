@@ -506,3 +506,33 @@ fn verifying_counts_each_byte_once_and_can_be_stopped() {
         assert_eq!(cairn.verify(&stop).unwrap_err().code(), Code::Io);
     }
 }
+
+/// The first bad elements of tensors are one fault a block, which touches the tensors that view its bytes from the first to the last.
+#[test]
+fn bad_elements_are_reported_by_block_with_their_tensors() {
+    let faults = |file: &RawFile| {
+        let bytes = file.build();
+        let cairn = Cairn::from_bytes(&bytes).unwrap();
+        let start = cairn.tensors().next().unwrap().file_range().unwrap().start;
+        let report = cairn.verify(&|_| Ok(())).unwrap();
+        let places = report.faults.iter().map(|fault| (fault.error.code(), fault.error.offset().unwrap() - start, fault.tensors.join(" ")));
+        places.collect::<Vec<_>>()
+    };
+    let mut file = RawFile { log2_block: 12, ..RawFile::new() };
+    file.dtypes = vec![RawDtype::scalar("bool", 1)];
+    let mut bools = vec![1; 10_000];
+    [10, 700, 2000, 4095, 4096, 9000].into_iter().for_each(|at: usize| bools[at] = 2);
+    file.buffers = vec![RawBuffer::new(bools)];
+    // Each begins in the last byte of the one before, so that they are one buffer.
+    file.tensors =
+        [(0, 101), (100, 601), (700, 1300), (1999, 3000), (4998, 5002)].map(|(at, len)| RawTensor::new(0, 0, at, &[len])).to_vec();
+    file.root = list(&(0..5).map(tensor).collect::<Vec<_>>());
+    assert_eq!(faults(&file), [(Code::BoolValue, 10, "/0 /1 /2 /3".to_owned()), (Code::BoolValue, 9000, "/4".to_owned())]);
+    // The last group of packed elements: the fault is where the tensor begins.
+    let mut file = RawFile::new();
+    file.dtypes = vec![RawDtype::new("i4", support::raw::PACKED, 2, 1)];
+    file.buffers = vec![RawBuffer::new(vec![0x21])];
+    file.tensors = vec![RawTensor::new(0, 0, 0, &[1])];
+    file.root = tensor(0);
+    assert_eq!(faults(&file), [(Code::TailBits, 0, String::new())]);
+}

@@ -562,3 +562,37 @@ fn parity_of_more_than_a_file_holds_is_refused() {
         assert_eq!((error.code(), error.detail()), (Code::BufferLength, "the buffers would end past 2^63-1"));
     }
 }
+
+#[test]
+fn metadata_hold_no_tensors() {
+    let tensor = bytes_value(1, 4);
+    for (key, value) in [(Key::from("k"), tensor.clone()), (Key::from("k"), Value::List(vec![tensor])), (Key::Int(1), Value::Null)] {
+        let options = WriteOptions::new().metadata([(key, value)].into_iter().collect());
+        assert_eq!(cairnfile::to_bytes(&Value::Null, &options).unwrap_err().code(), Code::Metadata);
+    }
+}
+
+/// A bad element that was produced in place is named by the first address of its tensor, also behind tied ones.
+#[test]
+fn what_breaks_a_rule_in_place_is_named() {
+    let (_directory, path) = directory();
+    let [first, second] = [4, 5].map(|len| Tensor::reserved(DType::BOOL, &[len]).unwrap());
+    let value = Value::List(vec![first.clone().into(), first.clone().into(), second.clone().into()]);
+    for (tensor, address) in [(&first, "/0"), (&second, "/2")] {
+        let mut file = Plan::new(&value, &WriteOptions::new()).unwrap().create(&path).unwrap();
+        file.tensor_mut(tensor).unwrap()[1] = 2;
+        let error = file.commit().err().unwrap();
+        assert_eq!(error.code(), Code::BoolValue);
+        assert!(error.to_string().contains(address), "{error}");
+    }
+}
+
+#[test]
+fn what_breaks_a_rule_is_named_wherever_it_is() {
+    let two = Tensor::new(DType::BOOL, &[1], Storage::borrowed(&[2])).unwrap();
+    let dict: cairnfile::Dict<'_> = [("a", Value::Null), ("b/c", Value::Tuple(vec![Value::Null, two.into()]))].into_iter().collect();
+    let named = cairnfile::Named::new("my.type", Value::Dict(dict)).unwrap();
+    let error = cairnfile::to_bytes(&Value::List(vec![Value::Named(named)]), &WriteOptions::new()).unwrap_err();
+    assert_eq!(error.code(), Code::BoolValue);
+    assert!(error.to_string().contains("/0/b~1c/1"), "{error}");
+}
