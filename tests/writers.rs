@@ -519,6 +519,9 @@ fn limits_are_the_writers_too() {
     let deep = |n: usize| (1..n).fold(Value::Null, |value, _| Value::List(vec![value]));
     assert!(Cairn::from_bytes(&write(&deep(128)).unwrap()).unwrap().load().unwrap() == deep(128));
     assert_eq!(write(&deep(129)).unwrap_err().code(), Code::DepthLimit);
+    let named = |n: usize| (1..n).fold(Value::Null, |value, _| Value::Named(cairnfile::Named::new("a.b", value).unwrap()));
+    assert!(Cairn::from_bytes(&write(&named(128)).unwrap()).unwrap().load().unwrap() == named(128));
+    assert_eq!(write(&named(129)).unwrap_err().code(), Code::DepthLimit);
 }
 
 /// Lengths of tables add up: thousands of small tensors are far below what an index may have.
