@@ -352,3 +352,31 @@ fn axes(tensor: &Tensor<'_>) -> Box<[(u64, u64)]> {
     axes.sort_unstable_by_key(|(dim, stride)| (*stride, *dim));
     axes.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Storage};
+
+    #[test]
+    fn tensors_are_one_where_nothing_tells_them_apart() {
+        let storages = [Storage::shared(vec![1; 16]), Storage::shared(vec![1; 16])];
+        let view = |storage: usize, dtype: DType, shape: &[u64], stride: i64, offset| {
+            Tensor::view(dtype, shape, (stride > 0).then_some(&[stride]), storages[storage].clone(), offset).unwrap()
+        };
+        let one = view(0, DType::U8, &[2], 3, 4);
+        assert!(are_one(&one, &view(0, DType::U8, &[2], 3, 4)) && are_one(&one, &one.clone()));
+        let others = [
+            view(1, DType::U8, &[2], 3, 4),
+            view(0, DType::I8, &[2], 3, 4),
+            view(0, DType::U8, &[3], 3, 4),
+            view(0, DType::U8, &[2], 2, 4),
+            view(0, DType::U8, &[2], 0, 4),
+            view(0, DType::U8, &[2], 3, 5),
+        ];
+        for other in &others {
+            assert!(!are_one(&one, other) && !are_one(other, &one), "{other:?}");
+            assert_ne!(identity_hash(&one), identity_hash(other));
+        }
+    }
+}
