@@ -78,3 +78,32 @@ fn check_bools(tensor: &Tensor<'_>) -> std::result::Result<(), (Code, u64, Strin
 pub(crate) fn all_bools(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |all, b| all | b) <= 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GroupClass, Storage};
+
+    #[test]
+    fn unused_bits_are_those_above_the_last_element() {
+        // Four elements of six bits in three bytes.
+        let geometry = Geometry { class: GroupClass::Packed, elements: 4, bytes: 3 };
+        let bad = |count, last: [u8; 3]| unused_bits(geometry, count, &last);
+        assert_eq!((bad(3, [0xFF, 0xFF, 3]), bad(7, [0xFF, 0xFF, 4]), bad(3, [0, 0, 0x80])), (None, Some(2), Some(2)));
+        assert_eq!((bad(1, [0x3F, 0, 0]), bad(1, [0x40, 0, 0]), bad(5, [0, 1, 1]), bad(1, [0, 0, 1])), (None, Some(0), Some(1), Some(2)));
+        assert_eq!((bad(2, [0xFF, 0x0F, 0]), bad(2, [0xFF, 0x10, 0])), (None, Some(1)));
+        assert_eq!((bad(4, [0xFF; 3]), bad(0, [0xFF; 3])), (None, None));
+    }
+
+    #[test]
+    fn the_first_bad_bool_is_reported() {
+        let bytes = Storage::borrowed(&[1, 0, 9, 1, 7, 0, 5, 5]);
+        let fault = |shape: &[u64], strides: &[i64]| {
+            let tensor = Tensor::view(DType::BOOL, shape, Some(strides), bytes.clone(), 0).unwrap();
+            check_elements(&tensor).map_err(|(code, at, why)| (code, at, why.contains(" is 7,")))
+        };
+        assert_eq!(fault(&[2, 2], &[3, 1]), Err((Code::BoolValue, 4, true)));
+        assert_eq!(fault(&[3, 2], &[3, 1]), Err((Code::BoolValue, 4, true)));
+        assert_eq!(fault(&[2], &[3]), Ok(()));
+    }
+}

@@ -265,6 +265,11 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_name_is_in_this_directory() {
+        assert_eq!(["a", "b/a", "/a", "../a"].map(|path| directory(Path::new(path))), [".", "b", "/", ".."].map(Path::new));
+    }
+
+    #[test]
     fn the_old_file_stays_until_commit() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.cairn");

@@ -115,6 +115,7 @@ impl BlockCrcs {
 struct Collector<'s> {
     sink: &'s mut dyn Sink,
     pending: Vec<u8>,
+    /// Where what is pending begins.
     at: u64,
     progress: Progress<'s>,
 }
@@ -122,12 +123,11 @@ struct Collector<'s> {
 impl Collector<'_> {
     fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let end = self.at + from_usize(self.pending.len());
-        let gap = to_usize(offset.saturating_sub(end))?;
+        let gap = if self.pending.is_empty() { 0 } else { to_usize(offset.saturating_sub(end))? };
         if bytes.len() >= DIRECT || self.pending.len() + gap + bytes.len() > CALL {
             self.flush()?;
         }
         if bytes.len() >= DIRECT {
-            self.at = offset + from_usize(bytes.len());
             self.sink.write_at(offset, bytes)?;
             return (self.progress)(from_usize(bytes.len()));
         }
@@ -145,7 +145,6 @@ impl Collector<'_> {
             self.sink.write_at(self.at, &self.pending)?;
             (self.progress)(from_usize(self.pending.len()))?;
         }
-        self.at += from_usize(self.pending.len());
         self.pending.clear();
         Ok(())
     }
