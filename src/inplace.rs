@@ -14,7 +14,7 @@ use crate::durable::Replacement;
 use crate::error::{Code, Error, Result};
 use crate::limits::HEADER_LEN;
 use crate::memory::{self, Aligned};
-use crate::plan::{Content, Plan, Promise};
+use crate::plan::{Content, Plan, PlannedBuffer, Promise};
 use crate::tensor::{Element, Storage, Tensor};
 use crate::write::Sink;
 
@@ -78,7 +78,7 @@ impl Plan<'_> {
         for (number, buffer) in (0u32..).zip(&self.buffers) {
             match buffer.content {
                 Content::Reserved(space, first) => reserved.entry(space).or_default().push((first, number)),
-                Content::Parity(_) => {}
+                // Parity has no bytes yet.
                 _ => {
                     let mut at = to_usize(buffer.start)?;
                     let bytes = memory.bytes();
@@ -95,13 +95,8 @@ impl Plan<'_> {
     }
 
     fn without_values(self) -> Plan<'static> {
-        let unborrowed = |content: Content<'_>| match content {
-            Content::Reserved(space, first) => Content::Reserved(space, first),
-            Content::Parity(bytes) => Content::Parity(bytes),
-            _ => Content::Piece(&[]),
-        };
-        let buffers =
-            self.buffers.into_iter().map(|b| crate::plan::PlannedBuffer { start: b.start, len: b.len, content: unborrowed(b.content) });
+        // All bytes are in the file from now on.
+        let buffers = self.buffers.into_iter().map(|b| PlannedBuffer { start: b.start, len: b.len, content: Content::Piece(&[]) });
         Plan {
             buffers: buffers.collect(),
             options: self.options,

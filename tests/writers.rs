@@ -599,3 +599,27 @@ fn what_breaks_a_rule_is_named_wherever_it_is() {
     assert_eq!(error.code(), Code::BoolValue);
     assert!(error.to_string().contains("/0/b~1c/1"), "{error}");
 }
+
+/// In place: what has bytes is copied in, also from views that overlap, and the rest is filled.
+#[test]
+fn in_place_beside_views() {
+    let (_directory, path) = directory();
+    let bytes = noise(4, 9000);
+    let storage = Storage::shared(bytes.clone());
+    let view =
+        |range: std::ops::Range<u64>| Tensor::view(DType::U8, &[range.end - range.start], None, storage.clone(), range.start).unwrap();
+    let reserved = Tensor::reserved(DType::U16, &[3]).unwrap();
+    let value = Value::List(vec![view(0..5000).into(), view(4000..7000).into(), view(6999..9000).into(), reserved.clone().into()]);
+    let plan = Plan::new(&value, &WriteOptions::new().parity(1000)).unwrap();
+    let len = plan.file_len();
+    let mut file = plan.create(&path).unwrap();
+    assert_eq!(file.file_len(), len);
+    file.slice_mut::<u16>(&reserved).unwrap().copy_from_slice(&[1, 2, 3]);
+    file.commit().unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), len);
+    let cairn = Cairn::open(&path).unwrap();
+    assert!(cairn.verify(&|_| Ok(())).unwrap().is_intact());
+    for (address, expected) in [("/0", &bytes[..5000]), ("/1", &bytes[4000..7000]), ("/2", &bytes[6999..]), ("/3", &[1, 0, 2, 0, 3, 0])] {
+        assert_eq!(cairn.tensor(address).unwrap().read().unwrap().row_major_bytes().unwrap(), expected, "{address}");
+    }
+}
