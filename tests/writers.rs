@@ -614,6 +614,7 @@ fn in_place_beside_views() {
     let len = plan.file_len();
     let mut file = plan.create(&path).unwrap();
     assert_eq!(file.file_len(), len);
+    assert_eq!(file.slice_mut::<i16>(&reserved).unwrap_err().code(), Code::WrongType);
     file.slice_mut::<u16>(&reserved).unwrap().copy_from_slice(&[1, 2, 3]);
     file.commit().unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), len);
