@@ -624,3 +624,17 @@ fn in_place_beside_views() {
         assert_eq!(cairn.tensor(address).unwrap().read().unwrap().row_major_bytes().unwrap(), expected, "{address}");
     }
 }
+
+/// A storage is handed out whole or not at all.
+#[test]
+fn storages_that_are_not_whole_in_the_file() {
+    let (_directory, path) = directory();
+    for part in [0..50u64, 50..100, 1..100, 0..99] {
+        let storage = Storage::reserved(100);
+        let view = Tensor::view(DType::U8, &[part.end - part.start], None, storage.clone(), part.start).unwrap();
+        let value = Value::from(view.clone());
+        let mut file = Plan::new(&value, &WriteOptions::new()).unwrap().create(&path).unwrap();
+        assert_eq!(file.storages_mut(&[storage]).unwrap_err().code(), Code::NotFound, "{part:?}");
+        assert_eq!(file.tensor_mut(&view).unwrap().len() as u64, part.end - part.start);
+    }
+}
