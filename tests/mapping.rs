@@ -382,3 +382,35 @@ fn a_mapped_file_that_was_cut_short_is_refused() {
     assert_eq!(cairn.tensor("/0").unwrap().read().unwrap_err().code(), Code::Changed);
     assert_eq!(cairn.load().unwrap_err().code(), Code::Changed);
 }
+
+/// What reads may allocate is counted to the byte, and a fetch says how much it brings in.
+#[test]
+fn memory_has_a_budget() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use cairnfile::Limits;
+    let tensor = |len: usize| Value::from(Tensor::new(DType::U8, &[len as u64], Storage::shared(noise(1, len))).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.cairn");
+    cairnfile::save(&path, &Value::List([200_000, 64, 6400].map(tensor).to_vec())).unwrap();
+    let open = |memory| OpenOptions::new().limits(Limits { memory, ..Limits::default() }).open(&path).unwrap();
+    let code = |result: cairnfile::Result<Tensor<'_>>| result.map_err(|error| error.code()).map(|tensor| tensor.byte_len());
+    assert_eq!(code(open(199_999).tensor("/0").unwrap().read()), Err(Code::Budget));
+    let cairn = open(200_063);
+    assert_eq!(code(cairn.tensor("/0").unwrap().read()), Ok(200_000));
+    assert_eq!(code(cairn.tensor("/1").unwrap().read()), Err(Code::Budget));
+    let cairn = open(206_400);
+    let some = [cairn.root().at_address("/2").unwrap(), cairn.root().at_address("/0").unwrap()];
+    assert_eq!(cairn.bytes_under(&some).unwrap(), 206_400);
+    assert_eq!(cairn.bytes_under(&[cairn.root()]).unwrap(), 206_464);
+    let done = AtomicU64::new(0);
+    let loaded = cairn
+        .fetch_copy(&some, &|n| {
+            done.fetch_add(n, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(done.into_inner(), 206_400);
+    assert_eq!(loaded.tensor(cairn.tensor("/2").unwrap()).unwrap().as_slice::<u8>().unwrap(), noise(1, 6400));
+    assert!(cairn.fetch_copy(&some[..1], &|_| Ok(())).is_err_and(|error| error.code() == Code::Budget));
+}
