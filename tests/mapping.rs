@@ -404,13 +404,16 @@ fn memory_has_a_budget() {
     assert_eq!(cairn.bytes_under(&some).unwrap(), 206_400);
     assert_eq!(cairn.bytes_under(&[cairn.root()]).unwrap(), 206_464);
     let done = AtomicU64::new(0);
-    let loaded = cairn
-        .fetch_copy(&some, &|n| {
-            done.fetch_add(n, Ordering::Relaxed);
-            Ok(())
-        })
-        .unwrap();
-    assert_eq!(done.into_inner(), 206_400);
+    let count = |n| {
+        done.fetch_add(n, Ordering::Relaxed);
+        Ok(())
+    };
+    let loaded = cairn.fetch_copy(&some, &count).unwrap();
+    assert_eq!(done.swap(0, Ordering::Relaxed), 206_400);
+    // SAFETY: the test's own file does not change.
+    let mapped = unsafe { cairn.fetch_mapped(&some[1..], &count) }.unwrap();
+    assert_eq!(done.into_inner(), 200_000);
+    assert_eq!(mapped.tensor(cairn.tensor("/0").unwrap()).unwrap().as_slice::<u8>().unwrap(), noise(1, 200_000));
     assert_eq!(loaded.tensor(cairn.tensor("/2").unwrap()).unwrap().as_slice::<u8>().unwrap(), noise(1, 6400));
     assert!(cairn.fetch_copy(&some[..1], &|_| Ok(())).is_err_and(|error| error.code() == Code::Budget));
 }
