@@ -410,6 +410,9 @@ fn memory_has_a_budget() {
     };
     let loaded = cairn.fetch_copy(&some, &count).unwrap();
     assert_eq!(done.swap(0, Ordering::Relaxed), 206_400);
+    let (storage, range) = loaded.buffer_memory(2).unwrap();
+    assert_eq!(storage.bytes().unwrap()[range.start as usize..range.end as usize], noise(1, 6400));
+    assert!(loaded.buffer_memory(1).is_none());
     // SAFETY: the test's own file does not change.
     let mapped = unsafe { cairn.fetch_mapped(&some[1..], &count) }.unwrap();
     assert_eq!(done.into_inner(), 200_000);
