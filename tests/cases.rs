@@ -174,3 +174,23 @@ fn a_named_dict_is_looked_into() {
     assert!(cairn.root().get("l").is_none());
     assert!(format!("{:?}", cairn.root()).starts_with("value at byte "));
 }
+
+/// A bytes value is a name and a tensor inside it, which is one level deeper.
+#[test]
+fn long_bytes_nest_as_deep_as_their_tensor() {
+    use support::raw::{RawBuffer, RawDtype, RawFile, RawTensor, list, named, tensor};
+    let at_depth = |depth: usize| {
+        let bytes = (1..depth).fold(named("bytes", &tensor(0)), |value, _| list(&[value]));
+        let mut file = RawFile { root: bytes, ..RawFile::new() };
+        file.dtypes = vec![RawDtype::scalar("u8", 1)];
+        file.buffers = vec![RawBuffer::new(vec![7; 65_537])];
+        file.tensors = vec![RawTensor::new(0, 0, 0, &[65_537])];
+        file.build()
+    };
+    assert!(Cairn::from_bytes(&at_depth(127)).is_ok());
+    assert_eq!(Cairn::from_bytes(&at_depth(128)).unwrap_err().code(), Code::DepthLimit);
+    let value = |depth: usize| (1..depth).fold(Value::from(vec![7u8; 65_537]), |value, _| Value::List(vec![value]));
+    let write = |depth| cairnfile::to_bytes(&value(depth), &cairnfile::WriteOptions::new());
+    assert!(write(127).unwrap() == at_depth(127));
+    assert_eq!(write(128).unwrap_err().code(), Code::DepthLimit);
+}
