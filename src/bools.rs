@@ -233,8 +233,8 @@ fn bit_of(at: u64) -> usize {
 /// The error of tensors, the first of which is `number` at `at`, that are [`First::Unknown`].
 pub(crate) fn too_many_steps(number: u32, at: u64) -> Error {
     let detail = format!(
-        "tensor {number}: its bools overlap other tensors' and have other bytes between them; to tell them apart would take more steps \
-         than there are bytes"
+        "tensor {number}: its bools overlap other tensors' and have other bytes between them; to tell them apart would take too \
+         many steps"
     );
     Error::at(Code::Budget, at, detail)
 }
